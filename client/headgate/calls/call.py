@@ -1,0 +1,52 @@
+"""What a call is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypedDict, TypeVar
+
+from google.protobuf.message import Message
+
+Answer = TypeVar("Answer", bound=Message)
+Value = TypeVar("Value")
+
+
+class Asked(TypedDict, total=False):
+    """What every request that changes something may say."""
+
+    request_id: str
+    """The same id again gives the first answer, also after a restart. Default: a new one for each call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Answer, Value]):
+    """One request with one answer. Every one may be repeated: reads change nothing, the others carry a request id."""
+
+    method: str
+    """`/package.Service/Method`"""
+    request: Message
+    answer: type[Answer]
+    value: Callable[[Answer], Value]
+    """Picks what the caller wants from the answer."""
+    what: str
+    """As in "cannot {what}"."""
+    at_least: float = 0.0
+    """Seconds that it may take by its nature, whatever the client's timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(Generic[Answer]):
+    """One request with answers without end."""
+
+    method: str
+    request: Callable[[int], Message]
+    """Makes the request, given the revision to continue after (0: from the beginning)."""
+    answer: type[Answer]
+    what: str
+
+
+def new_request_id(asked: Asked | None = None) -> str:
+    """Return the id that was given, or one that nobody has used."""
+    return (asked or {}).get("request_id") or uuid.uuid4().hex

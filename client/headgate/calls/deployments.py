@@ -1,0 +1,168 @@
+"""The calls of DeploymentService."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from headgate.calls.call import Asked, Call, Stream, new_request_id
+from headgate.errors import Fault, InvalidRequestError
+from headgate.v1 import deployment_pb2 as pb
+from headgate.words import numbers
+
+_SERVICE = "/headgate.v1.DeploymentService/"
+_PLAN_SECONDS = 120.0
+
+
+class Order(Asked, total=False):
+    """What every request for a deployment may say."""
+
+    reason: str
+    """Kept in the record; not checked."""
+    on_behalf_of: str
+    """On whose behalf the caller acts; kept in the record, not checked."""
+    expected_sequence: int | None
+    """ConflictError where the environment's newest deployment has another sequence."""
+
+
+class DeployOrder(Order, total=False):
+    """What deploy takes beside the environment and the files."""
+
+    allow_empty: bool
+    """Deploy although the sources hold no file at all."""
+    allow_mass_removal: bool
+    """Deploy although more than half of at least ten managed files would be removed."""
+
+
+class RollbackOrder(Order, total=False):
+    """What rollback takes beside the id."""
+
+    include_later: bool
+    """Undo every later deployment of the environment as well."""
+
+
+def deploy(
+    environment: str, config_files: Iterable[str], order: DeployOrder
+) -> Call[pb.DeployResponse, pb.ConfigDeployment]:
+    """Deploy."""
+    return Call(
+        f"{_SERVICE}Deploy",
+        pb.DeployRequest(
+            environment=environment,
+            config_files=config_files,
+            reason=order.get("reason", ""),
+            on_behalf_of=order.get("on_behalf_of", ""),
+            request_id=new_request_id(order),
+            allow_empty=order.get("allow_empty", False),
+            allow_mass_removal=order.get("allow_mass_removal", False),
+            expected_sequence=order.get("expected_sequence"),
+        ),
+        pb.DeployResponse,
+        lambda answer: answer.deployment,
+        f"deploy {environment}",
+    )
+
+
+def plan(
+    environment: str, config_files: Iterable[str], *, diff: bool
+) -> Call[pb.PlanDeploymentResponse, pb.PlanDeploymentResponse]:
+    """PlanDeployment."""
+    return Call(
+        f"{_SERVICE}PlanDeployment",
+        pb.PlanDeploymentRequest(environment=environment, config_files=config_files, no_diff=not diff),
+        pb.PlanDeploymentResponse,
+        lambda answer: answer,
+        f"plan {environment}",
+        at_least=_PLAN_SECONDS,
+    )
+
+
+def rollback(deployment_id: str, order: RollbackOrder) -> Call[pb.RollbackResponse, pb.ConfigDeployment]:
+    """Rollback."""
+    return Call(
+        f"{_SERVICE}Rollback",
+        pb.RollbackRequest(
+            deployment_id=deployment_id,
+            include_later=order.get("include_later", False),
+            reason=order.get("reason", ""),
+            on_behalf_of=order.get("on_behalf_of", ""),
+            request_id=new_request_id(order),
+            expected_sequence=order.get("expected_sequence"),
+        ),
+        pb.RollbackResponse,
+        lambda answer: answer.deployment,
+        f"roll back {deployment_id}",
+    )
+
+
+def restore(deployment_id: str, order: Order) -> Call[pb.RestoreResponse, pb.ConfigDeployment]:
+    """Restore."""
+    return Call(
+        f"{_SERVICE}Restore",
+        pb.RestoreRequest(
+            deployment_id=deployment_id,
+            reason=order.get("reason", ""),
+            on_behalf_of=order.get("on_behalf_of", ""),
+            request_id=new_request_id(order),
+            expected_sequence=order.get("expected_sequence"),
+        ),
+        pb.RestoreResponse,
+        lambda answer: answer.deployment,
+        f"restore {deployment_id}",
+    )
+
+
+def get(deployment_id: str) -> Call[pb.GetDeploymentResponse, pb.ConfigDeployment]:
+    """GetDeployment."""
+    return Call(
+        f"{_SERVICE}GetDeployment",
+        pb.GetDeploymentRequest(deployment_id=deployment_id),
+        pb.GetDeploymentResponse,
+        lambda answer: answer.deployment,
+        f"read deployment {deployment_id}",
+    )
+
+
+def page(
+    environment: str, statuses: Iterable[str], token: str, size: int
+) -> Call[pb.ListDeploymentsResponse, pb.ListDeploymentsResponse]:
+    """ListDeployments, one page."""
+    known = numbers(pb.DeploymentStatus)
+    wanted = [status.lower() for status in statuses]
+    if wrong := [
+        Fault("statuses", f"must be of {', '.join(known)} (got {each!r:.80})")
+        for each in wanted
+        if each not in known
+    ]:
+        raise InvalidRequestError("list deployments", wrong)
+    request = pb.ListDeploymentsRequest(environment=environment, page_size=size, page_token=token)
+    request.statuses.extend(pb.DeploymentStatus.Value(f"DEPLOYMENT_STATUS_{each.upper()}") for each in wanted)
+    return Call(
+        f"{_SERVICE}ListDeployments",
+        request,
+        pb.ListDeploymentsResponse,
+        lambda answer: answer,
+        "list deployments",
+    )
+
+
+def cancel(deployment_id: str, asked: Asked) -> Call[pb.CancelDeploymentResponse, pb.ConfigDeployment]:
+    """CancelDeployment."""
+    return Call(
+        f"{_SERVICE}CancelDeployment",
+        pb.CancelDeploymentRequest(deployment_id=deployment_id, request_id=new_request_id(asked)),
+        pb.CancelDeploymentResponse,
+        lambda answer: answer.deployment,
+        f"cancel deployment {deployment_id}",
+    )
+
+
+def watch(environment: str, deployment_id: str) -> Stream[pb.WatchDeploymentsResponse]:
+    """WatchDeployments."""
+    return Stream(
+        f"{_SERVICE}WatchDeployments",
+        lambda revision: pb.WatchDeploymentsRequest(
+            environment=environment, deployment_id=deployment_id, from_revision=revision
+        ),
+        pb.WatchDeploymentsResponse,
+        f"watch {deployment_id or environment or 'deployments'}",
+    )

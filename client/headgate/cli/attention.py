@@ -1,0 +1,98 @@
+"""What in the daemon's status needs somebody, and what to do about it. No input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headgate.cli.moments import moment
+from headgate.v1.daemon_pb2 import WATCH_MODE_ABSENT, WATCH_MODE_EVENTS, GetStatusResponse, WatchedSource
+from headgate.v1.environment_pb2 import (
+    SYNC_STATE_FAILING,
+    SYNC_STATE_HALTED,
+    SYNC_STATE_HELD,
+    Environment,
+    SyncState,
+)
+from headgate.words import word
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """One thing to know."""
+
+    text: str
+    hint: str = ""
+    urgent: bool = True
+    """Somebody should act; else it is only worth knowing."""
+
+
+def concerns(status: GetStatusResponse) -> list[Concern]:
+    """Return everything worth saying: environments in the order given, then sources, then problems."""
+    found: list[Concern] = []
+    for environment in status.environments:
+        found += _of_environment(environment)
+    for source in status.sources:
+        found += _of_source(source)
+    found += [Concern(f"{problem.message} ({problem.reason})", problem.hint) for problem in status.problems]
+    return found
+
+
+def state_word(environment: Environment) -> str:
+    """Return the sync state as people read it: `out of sync`."""
+    return (word(SyncState, environment.sync.state) or "unknown").replace("_", " ")
+
+
+def _of_environment(environment: Environment) -> Iterator[Concern]:
+    name, sync = environment.name, environment.sync
+    if sync.HasField("halt") or sync.state == SYNC_STATE_HALTED:
+        yield Concern(
+            f"{name} is halted{_since(sync.halt)}: {sync.halt.message or sync.message} ({sync.halt.reason})",
+            f"bring the sources back as they were, or accept them as they are: headgate env resume {name}",
+        )
+    if sync.HasField("hold") or sync.state == SYNC_STATE_HELD:
+        many = f"{len(sync.hold.paths)} path{'s' if len(sync.hold.paths) != 1 else ''}"
+        yield Concern(
+            f"{name} is held{_since(sync.hold)}: {sync.hold.deployment_id} undid {many}, auto-sync keeps it so",
+            f"change the sources, or deploy them all the same: headgate deploy {name}",
+        )
+    if sync.state == SYNC_STATE_FAILING:
+        again = f"; next try {moment(sync.next_attempt_at)}" if sync.HasField("next_attempt_at") else ""
+        yield Concern(
+            f"{name} fails, {sync.failed_attempts} in a row{again}: {sync.message}",
+            f"headgate show {sync.last_deployment_id}"
+            if sync.last_deployment_id
+            else f"headgate plan {name}",
+        )
+    if sync.drifted_count:
+        listed = ", ".join(sync.drifted[:3])
+        more = ", ..." if sync.drifted_count > len(sync.drifted[:3]) else ""
+        yield Concern(
+            f"{name}: {sync.drifted_count} at the target no longer as deployed: {listed}{more}",
+            f"headgate plan {name}",
+        )
+    if sync.HasField("pause"):
+        until = f" until {moment(sync.pause.until)}" if sync.pause.HasField("until") else ""
+        yield Concern(
+            f"{name} is paused by {sync.pause.paused_by}{until}: {sync.pause.reason}",
+            f"headgate env resume {name}",
+            urgent=False,
+        )
+
+
+def _of_source(source: WatchedSource) -> Iterator[Concern]:
+    for_whom = f" (for {', '.join(source.environments)})" if source.environments else ""
+    if source.mode == WATCH_MODE_ABSENT:
+        yield Concern(
+            f"source {source.path} cannot be read{for_whom}: {source.message or 'it is not there'}",
+            "bring it back, or take it out: headgate env set NAME --source DIR",
+        )
+    elif source.mode != WATCH_MODE_EVENTS:
+        yield Concern(f"source {source.path} is polled{for_whom}: {source.message}", urgent=False)
+    elif source.message:
+        yield Concern(f"source {source.path}{for_whom}: {source.message}", urgent=False)
+
+
+def _since(what: object) -> str:
+    since = getattr(what, "since", None)
+    return f" since {moment(since)}" if since is not None and since.ByteSize() else ""

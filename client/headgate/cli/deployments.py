@@ -1,0 +1,160 @@
+"""`headgate deployments`, `show` and `cancel`: what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from headgate.cli.arguments import DeploymentId, EnvironmentName
+from headgate.cli.changes import change_lines, counts
+from headgate.cli.deploy import paint_status, status_word
+from headgate.cli.moments import ago, moment, span
+from headgate.cli.session import Session, with_session
+from headgate.cli.table import table
+from headgate.cli.terminal import Paint, width
+from headgate.cli.verb import Verb
+from headgate.filename import shown
+
+if TYPE_CHECKING:
+    from headgate.v1.deployment_pb2 import ConfigDeployment
+
+STATUSES = ("pending", "in_progress", "success", "failed", "rolled_back")
+_LARGEST_PAGE = 1000
+
+
+@click.command("deployments", cls=Verb)
+@click.option("--env", "environment", type=EnvironmentName(), default="", help="Only of this environment.")
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only these; may be repeated."
+)
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first."
+)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@with_session
+def deployments(
+    session: Session, environment: str, *, statuses: tuple[str, ...], limit: int, everything: bool
+) -> None:
+    """List deployments, newest first."""
+    wanted = None if everything else limit
+    with session.client() as client:
+        every = client.list_deployments(
+            environment, statuses=statuses, page_size=min(wanted or _LARGEST_PAGE, _LARGEST_PAGE)
+        )
+        found = list(islice(every, wanted))
+    if session.json:
+        from headgate.records import deployment_record  # noqa: PLC0415 -- brings protobuf
+
+        session.print_json({"deployments": [deployment_record(each) for each in found]})
+        return
+    plain, paint = Paint(on=False), Paint.of("stdout")
+    rows = [
+        [
+            each.deployment_id,
+            each.environment,
+            status_word(each, plain),
+            counts(each.changes),
+            ago(each.deployed_at),
+            each.deployed_by,
+            each.error.reason or each.reason,
+        ]
+        for each in found
+    ]
+    headings = ("DEPLOYMENT", "ENVIRONMENT", "STATUS", "FILES", "AGE", "BY", "REASON")
+    for line in table(headings, rows, width=width(), styles={2: lambda text: paint_status(text, paint)}):
+        click.echo(line)
+
+
+@click.command("show", cls=Verb)
+@click.argument("deployment_id", type=DeploymentId())
+@with_session
+def show(session: Session, deployment_id: str) -> None:
+    """Show a deployment whole."""
+    with session.client() as client:
+        deployment = client.get_deployment(deployment_id)
+    _print(session, deployment)
+
+
+@click.command("cancel", cls=Verb)
+@click.argument("deployment_id", type=DeploymentId())
+@with_session
+def cancel(session: Session, deployment_id: str) -> None:
+    """Stop a deployment that has changed nothing yet."""
+    with session.client() as client:
+        deployment = client.cancel_deployment(deployment_id)
+    if session.json:
+        _print(session, deployment)
+    else:
+        click.echo(f"{deployment.deployment_id}: cancelled")
+
+
+def _print(session: Session, deployment: ConfigDeployment) -> None:
+    if session.json:
+        from headgate.records import deployment_record  # noqa: PLC0415 -- brings protobuf
+
+        session.print_json(deployment_record(deployment))
+        return
+    paint = Paint.of("stdout")
+    for key, value in _lines(deployment):
+        click.echo(f"{key:<11}  {shown(value)}".rstrip())
+    click.echo(f"{'status':<11}  {status_word(deployment, paint)}")
+    for line in _error_lines(deployment):
+        click.echo(shown(line))
+    click.echo(f"{'files':<11}  {counts(deployment.changes)}, {deployment.changes.unchanged_count} unchanged")
+    for line in change_lines(deployment.changes, paint):
+        click.echo(line)
+
+
+def _lines(deployment: ConfigDeployment) -> Iterator[tuple[str, str]]:
+    from headgate.v1.deployment_pb2 import DeploymentKind, DeploymentTrigger  # noqa: PLC0415 -- brings protobuf
+    from headgate.words import word  # noqa: PLC0415 -- as above
+
+    yield "deployment", deployment.deployment_id
+    yield "environment", f"{deployment.environment} (sequence {deployment.sequence})"
+    kind, trigger = word(DeploymentKind, deployment.kind), word(DeploymentTrigger, deployment.trigger)
+    yield "kind", f"{kind}, by {trigger}"
+    yield "deployed by", deployment.deployed_by
+    if deployment.on_behalf_of:
+        yield "for", deployment.on_behalf_of
+    if deployment.reason:
+        yield "reason", deployment.reason
+    yield "asked", moment(deployment.deployed_at)
+    yield "ran", _ran(deployment)
+    yield "version", deployment.config_version or "-"
+    for number, file in enumerate(deployment.config_files):
+        yield "only" if number == 0 else "", file
+    if deployment.attempts > 1:
+        yield "attempts", str(deployment.attempts)
+    yield from _rollback_lines(deployment)
+
+
+def _rollback_lines(deployment: ConfigDeployment) -> Iterator[tuple[str, str]]:
+    info = deployment.rollback_info
+    if info.target_deployment_id:
+        yield "asked for", info.target_deployment_id
+    for number, undone in enumerate(info.undone):
+        yield "undid" if number == 0 else "", undone
+    if info.rolled_back_by:
+        yield "undone by", f"{info.rolled_back_by} at {moment(info.rolled_back_at)}"
+
+
+def _ran(deployment: ConfigDeployment) -> str:
+    if not deployment.HasField("started_at"):
+        return "-"
+    if not deployment.HasField("finished_at"):
+        return f"{moment(deployment.started_at)}, for {ago(deployment.started_at)}"
+    seconds = (deployment.finished_at.ToDatetime() - deployment.started_at.ToDatetime()).total_seconds()
+    return f"{moment(deployment.started_at)}, for {span(seconds)}"
+
+
+def _error_lines(deployment: ConfigDeployment) -> Iterator[str]:
+    if not deployment.HasField("error"):
+        return
+    error = deployment.error
+    yield f"{'error':<11}  {error.reason}: {error.message}"
+    yield from (f"  {path}" for path in error.paths)
+    if error.hint:
+        yield f"  try: {error.hint}"

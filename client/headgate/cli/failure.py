@@ -1,0 +1,91 @@
+"""Errors as people see them: what could not be done and why, what to do, and the exit code for scripts."""
+
+from __future__ import annotations
+
+import click
+
+from headgate.cli.terminal import Paint
+from headgate.errors import (
+    ConflictError,
+    ForbiddenError,
+    HeadgateError,
+    InvalidRequestError,
+    NotFoundError,
+    RefusedError,
+    TimedOutError,
+    UnreachableError,
+)
+from headgate.filename import shown
+
+FAILED = 1
+USAGE = 2
+PLAN_HAS_CHANGES = 8
+
+_CODES: dict[type[HeadgateError], int] = {
+    InvalidRequestError: USAGE,
+    NotFoundError: 3,
+    RefusedError: 4,
+    ConflictError: 4,
+    ForbiddenError: 5,
+    UnreachableError: 6,
+    TimedOutError: 7,
+}
+_LISTED_PATHS = 20
+
+
+def exit_code(error: BaseException) -> int | None:
+    """Return the exit code of an error that is expected to happen; None for a fault of this program."""
+    match error:
+        case HeadgateError():
+            return _CODES.get(type(error), FAILED)
+        case click.ClickException():
+            return error.exit_code
+        case UnicodeEncodeError():
+            return USAGE
+    return None
+
+
+def tell(error: BaseException) -> None:
+    """Say on stderr what went wrong."""
+    match error:
+        case HeadgateError():
+            say(error)
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+        case click.UsageError() if error.ctx is not None:
+            _say("cannot read the command line", error.format_message(), f"{error.ctx.command_path} --help")
+        case click.ClickException():
+            _say("cannot read the command line", error.format_message(), "headgate --help")
+        case _:
+            _say("cannot read the command line", "an argument is not valid UTF-8", "")
+
+
+def say(error: HeadgateError) -> None:
+    """Say on stderr what an error means: its faults and paths a line each, and the hint."""
+    message, lines = error.message, [f"  {path}" for path in error.paths[:_LISTED_PATHS]]
+    if isinstance(error, InvalidRequestError) and len(error.faults) > 1:
+        message = f"cannot {error.what}: {len(error.faults)} things are wrong"
+        lines = [
+            f"  {fault.field}: {fault.message}" if fault.field else f"  {fault.message}"
+            for fault in error.faults
+        ]
+    if more := max(0, len(error.paths) - _LISTED_PATHS) + error.omitted:
+        lines.append(f"  and {more} more")
+    elif len(error.paths) == 1 and error.paths[0] in message:
+        lines = []
+    _print(message, lines, error.hint)
+
+
+def _say(what: str, why: str, hint: str) -> None:
+    _print(f"{what}: {why[:1].lower()}{why[1:].rstrip('.')}", [], hint)
+
+
+def _print(message: str, lines: list[str], hint: str) -> None:
+    paint = Paint.of("stderr")
+    # A message may have several lines; each is made safe to show by itself.
+    first, *rest = message.splitlines() or [""]
+    click.echo(f"{paint.bad('headgate:')} {shown(first)}", err=True)
+    for line in (*rest, *lines):
+        click.echo(shown(line), err=True)
+    for number, line in enumerate(hint.splitlines()):
+        click.echo(f"{paint.dim('  try:') if number == 0 else '      '} {shown(line)}", err=True)

@@ -1,0 +1,76 @@
+"""How verbs are made: the options that all share, and groups that import a verb when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from headgate.cli.session import Session
+
+
+class Verb(click.Command):
+    """A command that also takes `-o` and `--socket`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- handed on as they are
+        super().__init__(*args, **kwargs)
+        self.params += shared_options()
+
+
+class Noun(click.Group):
+    """A group that takes `-o` and `--socket`, lists its verbs in the order given, and imports each when it is needed.
+
+    `verbs` maps each name to `module:attribute`.
+    """
+
+    command_class = Verb
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401 -- as above
+        super().__init__(*args, **kwargs)
+        self.params += shared_options()
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """Return the names, in the order given."""
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- as above
+        """Import the verb."""
+        if cmd_name not in self._verbs:
+            return None
+        module, _, attribute = self._verbs[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+def shared_options() -> list[click.Parameter]:
+    """Return fresh options that set the session's fields; given twice, the one after the verb counts."""
+    return [
+        click.Option(
+            ["-o", "--output"],
+            type=click.Choice(["table", "json"]),
+            expose_value=False,
+            callback=_set_output,
+            help="Form of the output: for people (table, the default) or for programs (json).",
+        ),
+        click.Option(
+            ["--socket", "--address", "address"],
+            metavar="PATH",
+            type=click.Path(),
+            expose_value=False,
+            callback=_set_address,
+            help="The daemon's socket. Default: $HEADGATE_ADDRESS, the system's, your own.",
+        ),
+    ]
+
+
+def _set_output(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Session).json = value == "json"
+
+
+def _set_address(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Session).address = value

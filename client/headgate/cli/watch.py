@@ -1,0 +1,108 @@
+"""`headgate watch`: a line for each change of a deployment, as it happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from headgate.cli.arguments import EnvironmentName
+from headgate.cli.changes import counts
+from headgate.cli.deploy import status_word
+from headgate.cli.moments import moment
+from headgate.cli.session import Session, with_session
+from headgate.cli.terminal import Paint
+from headgate.cli.verb import Verb
+from headgate.filename import shown
+
+if TYPE_CHECKING:
+    from headgate.errors import UnreachableError
+    from headgate.v1.deployment_pb2 import ConfigDeployment, WatchDeploymentsResponse
+
+
+@click.command("watch", cls=Verb)
+@click.argument("name", required=False, default="", type=EnvironmentName())
+@with_session
+def watch(session: Session, name: str) -> None:
+    """Print a line for each change, as it happens.
+
+    Goes on when the daemon restarts, and tells then what changed meanwhile. Ends when interrupted, with exit code 130.
+    """
+    changes, tidings = Changes(), _Tidings()
+    with session.client() as client:
+        if name:
+            client.get_environment(name)  # a name that does not exist would never show anything
+        for event in client.watch_deployments(name, on_lost=tidings.lost):
+            tidings.back()
+            if changes.is_new(event):
+                _print(session, event)
+
+
+class Changes:
+    """Tells what is a change from what is told again: the state at the beginning, progress within a status."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._begun = False
+
+    def is_new(self, event: WatchDeploymentsResponse) -> bool:
+        """Whether the event is a change of status. The first state is none; a later one is where something differs."""
+        from headgate.v1 import environment_pb2 as pb  # noqa: PLC0415 -- brings protobuf
+
+        if event.kind == pb.WATCH_EVENT_KIND_SNAPSHOT_END:
+            self._begun = True
+            return False
+        if event.kind == pb.WATCH_EVENT_KIND_DELETED:
+            return False
+        deployment = event.deployment
+        state = (deployment.status, deployment.attempts)
+        before, self._seen[deployment.deployment_id] = self._seen.get(deployment.deployment_id), state
+        return self._begun and before != state
+
+
+class _Tidings:
+    """Says on stderr, once, that the daemon is gone, and once that it is back."""
+
+    def __init__(self) -> None:
+        self._gone = False
+
+    def lost(self, error: UnreachableError) -> None:
+        """Say that it is gone."""
+        if not self._gone:
+            click.echo(f"headgate: the daemon at {error.address} is gone; waiting for it", err=True)
+        self._gone = True
+
+    def back(self) -> None:
+        """Say that it is back."""
+        if self._gone:
+            click.echo("headgate: the daemon is back", err=True)
+        self._gone = False
+
+
+def _print(session: Session, event: WatchDeploymentsResponse) -> None:
+    if session.json:
+        from headgate.records import deployment_record  # noqa: PLC0415 -- brings protobuf
+
+        record = {"revision": event.revision, "deployment": deployment_record(event.deployment)}
+        session.print_json(record, lines=True)
+        return
+    click.echo(_line(event.deployment, Paint.of("stdout")))
+
+
+def _line(deployment: ConfigDeployment, paint: Paint) -> str:
+    when = next(
+        getattr(deployment, name)
+        for name in ("finished_at", "started_at", "deployed_at")
+        if deployment.HasField(name) or name == "deployed_at"
+    )
+    who, why = shown(deployment.deployed_by), shown(deployment.error.reason)
+    parts = (
+        moment(when),
+        deployment.environment,
+        deployment.deployment_id,
+        status_word(deployment, paint),
+        counts(deployment.changes),
+        who,
+        why,
+    )
+    return "  ".join(part for part in parts if part)

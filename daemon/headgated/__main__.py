@@ -1,0 +1,117 @@
+"""`headgated`: arguments only. See `app` for what runs."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports grpc: its fork handlers crash children of a busy server (grpc/grpc#43055).
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+import argparse
+import asyncio
+import logging
+import sys
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from headgated.core.config import Settings, parse
+from headgated.core.errors import HeadgateError
+from headgated.effects.logs import log_to_stderr
+
+CONFIG = Path("/etc/headgate/headgated.toml")
+LEVELS = ("debug", "info", "warning", "error")
+FAILED = 1
+USAGE = 2
+LOCKED = 4
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the daemon in the foreground; returns its exit code (0 stopped, 1 failed, 2 usage, 4 refused)."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = _settings(options)
+    except HeadgateError as error:
+        return _complain(error, USAGE)
+    log_to_stderr(settings.daemon.log_level)
+    if options.check_config:
+        print("the configuration is right")
+        return 0
+    from headgated.app import App, Places, serve  # noqa: PLC0415 - what follows takes its time to import
+
+    ready = None
+    if options.example is not None:
+        from headgated.example import Example  # noqa: PLC0415
+
+        ready = Example(
+            options.example, Path(settings.daemon.state_directory), Path(settings.daemon.socket)
+        ).begin
+    daemon = settings.daemon
+    group = daemon.socket_group if options.example is None else None
+    places = Places(Path(daemon.state_directory), Path(daemon.socket), group or None)
+    try:
+        asyncio.run(serve(App(settings, places, version("headgate")), ready))
+    except HeadgateError as error:
+        return _complain(error, LOCKED if error.reason == "STATE_LOCKED" else FAILED)
+    except OSError as error:
+        logging.getLogger("headgated").debug("cannot start", exc_info=True)
+        print(f"headgated: cannot start: {error}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headgated",
+        description="Watches directories of configuration and deploys each change, all or nothing and reversibly.",
+        epilog="Talk to it with `headgate`. Stop it with SIGTERM or Ctrl-C; SIGHUP makes it scan every source.",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"configuration (default: {CONFIG}, if there is one)"
+    )
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="where records and history are kept")
+    parser.add_argument("--socket", type=Path, metavar="PATH", help="where to listen")
+    parser.add_argument("--log-level", choices=LEVELS, help="how much to log")
+    parser.add_argument("--check-config", action="store_true", help="check the configuration and exit")
+    parser.add_argument(
+        "--example",
+        type=Path,
+        metavar="DIR",
+        help="serve the example in DIR (its sources shared, development and production), and say what to try",
+    )
+    parser.add_argument("--version", action="version", version=f"headgated {version('headgate')}")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return the configuration file's settings with the command line's laid over them."""
+    path = options.config
+    if path is None and CONFIG.exists() and options.example is None:
+        path = CONFIG
+    settings = Settings() if path is None else parse(_read(path))
+    daemon = settings.daemon
+    if options.state_dir is not None:
+        daemon = replace(daemon, state_directory=str(options.state_dir.absolute()))
+    if options.socket is not None:
+        daemon = replace(daemon, socket=str(options.socket.absolute()))
+    if options.log_level is not None:
+        daemon = replace(daemon, log_level=options.log_level)
+    return replace(settings, daemon=daemon)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HeadgateError(f"cannot read {path}: {error}", hint="name another file with --config") from None
+
+
+def _complain(error: HeadgateError, code: int) -> int:
+    print(f"headgated: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  try: {error.hint}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

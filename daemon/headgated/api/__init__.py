@@ -1,0 +1,1 @@
+"""The rim: the socket, identity, gRPC, and nothing that decides."""

@@ -1,0 +1,145 @@
+"""What stands before and behind every handler, so that none can forget it.
+
+Before: the caller is known, the call is within limits, the request is a message of its type. Behind: each of Headgate's errors
+becomes its status, anything else INTERNAL with an id that the log has too and no word of what it was; an answer that is too
+large says so. Cancellation always passes: gRPC leaks a call whose handler swallows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from headgated.api.calls import Calls
+from headgated.api.convert.values import MEBIBYTE, MESSAGE_LIMIT
+from headgated.api.errors import internal_status, status_of
+from headgated.core.errors import Fault, HeadgateError, InvalidRequestError, LimitError
+from headgated.core.orders import Caller
+
+_log = logging.getLogger(__name__)
+_READS = ("Get", "List", "Plan", "Check")
+"""How the names of RPCs begin that change nothing, so that a client that goes away ends them. All others go on."""
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class Guard:
+    """Stands in for a server where handlers are added to it, and guards each of them."""
+
+    def __init__(self, server: grpc.aio.Server, caller_of: Callable[[str], Caller], calls: Calls) -> None:
+        self._server, self._caller_of, self._calls = server, caller_of, calls
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Do nothing: generated code gives the same handlers to `add_registered_method_handlers`."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Add the handlers of a service, by the names of its RPCs."""
+        guarded = {name: self._guarded(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
+
+    def _guarded(self, method: str, handler: Handler) -> Handler:
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(self._answering(method, handler))
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(method, handler), response_serializer=handler.response_serializer
+            )
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(
+                self._conversing(method, handler), handler.request_deserializer, handler.response_serializer
+            )
+        raise TypeError(f"cannot guard {method}: no such kind of call is expected")
+
+    def _answering(self, method: str, handler: Handler) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        handle: Any = handler.unary_unary
+        reads = method.rpartition("/")[2].startswith(_READS)
+
+        async def answer(raw: bytes, context: Context) -> bytes:
+            try:
+                self._caller_of(context.peer())
+                with self._calls.answer():
+                    work = handle(_parsed(handler, raw), context)
+                    return _sendable(await (work if reads else self._calls.change(work)))
+            except (asyncio.CancelledError, grpc.aio.BaseError):
+                raise
+            except Exception as error:  # noqa: BLE001 - the outermost place there is
+                status = _told(method, error)
+            return await context.abort_with_status(status)
+
+        return answer
+
+    def _streaming(self, method: str, handler: Handler) -> Callable[[bytes, Context], Awaitable[None]]:
+        handle: Any = handler.unary_stream
+
+        async def stream(raw: bytes, context: Context) -> None:
+            async def work() -> None:
+                await handle(_parsed(handler, raw), context)
+
+            await self._streamed(method, context, work)
+
+        return stream
+
+    def _conversing(
+        self, method: str, handler: Handler
+    ) -> Callable[[AsyncIterator[Any], Context], Awaitable[None]]:
+        handle: Any = handler.stream_stream
+
+        async def converse(requests: AsyncIterator[Any], context: Context) -> None:
+            async def work() -> None:
+                async for answer in handle(requests, context):
+                    await context.write(answer)
+
+            await self._streamed(method, context, work)
+
+        return converse
+
+    async def _streamed(self, method: str, context: Context, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with self._stream_of(context):
+                await work()
+                return
+        except (asyncio.CancelledError, grpc.aio.BaseError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost place there is
+            status = _told(method, error)
+        await context.abort_with_status(status)
+
+    def _stream_of(self, context: Context) -> AbstractContextManager[None]:
+        return self._calls.stream(self._caller_of(context.peer()).uid)
+
+
+def _parsed(handler: Handler, raw: bytes) -> Any:  # noqa: ANN401 - a message of the handler's
+    parse: Any = handler.request_deserializer
+    try:
+        return parse(raw)
+    except DecodeError as error:
+        why = "is not a message of the protocol, or holds text that is not UTF-8"
+        raise InvalidRequestError("read the request", [Fault("request", why)]) from error
+
+
+def _sendable(answer: Message) -> bytes:
+    raw = answer.SerializeToString()
+    if len(raw) > MESSAGE_LIMIT:
+        raise LimitError(
+            f"cannot answer: the answer is too large ({len(raw) // MEBIBYTE} MiB, at most {MESSAGE_LIMIT // MEBIBYTE})",
+            reason="ANSWER_TOO_LARGE",
+            hint="ask for less, for example for smaller pages",
+        )
+    return raw
+
+
+def _told(method: str, error: Exception) -> grpc.Status:
+    if isinstance(error, HeadgateError):
+        return status_of(error)
+    log_id = secrets.token_hex(4)
+    _log.error("cannot answer %s (log id %s)", method, log_id, exc_info=error)
+    return internal_status(log_id)

@@ -1,0 +1,207 @@
+"""The API as a whole: gRPC on a private socket, the door in front of it, and how both start and end.
+
+Promises that nothing listens where the start failed, that at the end streams are told so and cut short, calls that run get the
+grace they are given, and no task, descriptor or socket file is left. It does not stop deployments: they are the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2
+from headgate.v1.daemon_pb2_grpc import add_DaemonServiceServicer_to_server
+from headgate.v1.deployment_pb2_grpc import add_DeploymentServiceServicer_to_server
+from headgate.v1.environment_pb2_grpc import add_EnvironmentServiceServicer_to_server
+from headgated.api.calls import Calls
+from headgated.api.convert.values import MESSAGE_LIMIT
+from headgated.api.door import Door, DoorLimits
+from headgated.api.guard import Guard
+from headgated.api.listener import PATH_BYTES, Listener
+from headgated.api.noise import quieten
+from headgated.api.servicers.daemon import DaemonServicer
+from headgated.api.servicers.deployment import DeploymentServicer
+from headgated.api.servicers.environment import EnvironmentServicer
+from headgated.core.errors import RefusedError, UnavailableError
+from headgated.engine.control import Control
+
+_HANDSHAKE_MS = 2000
+_IDLE_MS = 15 * 60 * 1000
+_LEAVE, _CUT = 1.0, 0.5
+_PRIVATE = "api.sock"
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT),
+    ("grpc.so_reuseport", 0),  # Two daemons must never share an address in silence.
+    ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+    ("grpc.http2.settings_timeout", _HANDSHAKE_MS),
+    ("grpc.max_concurrent_streams", 200),  # For one connection.
+    (
+        "grpc.max_connection_idle_ms",
+        _IDLE_MS,
+    ),  # Three descriptors each; clients connect again without being told to.
+)
+SERVICES = (
+    environment_pb2.DESCRIPTOR.services_by_name["EnvironmentService"].full_name,
+    deployment_pb2.DESCRIPTOR.services_by_name["DeploymentService"].full_name,
+    daemon_pb2.DESCRIPTOR.services_by_name["DaemonService"].full_name,
+)
+
+
+class ApiServer:
+    """Serves a control at a public socket. Starts once, stops once."""
+
+    def __init__(
+        self,
+        control: Control,
+        *,
+        socket: Path,
+        runtime_dir: Path,
+        socket_group: str | int | None = None,
+        socket_mode: int = 0o660,
+        passed: int | None = None,
+        limits: DoorLimits | None = None,
+    ) -> None:
+        """Make a server that does nothing yet.
+
+        Args:
+            control: what answers.
+            socket: where to listen; not touched where a socket is passed.
+            runtime_dir: a directory of the daemon's own (0700) for the private socket; made if it is missing.
+            socket_group: name or number of the group that may connect; None: the daemon's own.
+            socket_mode: permission bits of the public socket.
+            passed: descriptor of a listening socket that systemd passed.
+            limits: how much the door lets in; None: as much as this process may open descriptors for.
+        """
+        self._control, self._socket, self._runtime_dir = control, socket, runtime_dir
+        self._group, self._mode, self._passed, self._limits = socket_group, socket_mode, passed, limits
+        self._health = health.aio.HealthServicer()
+        self._calls = Calls()
+        self._cleanup = contextlib.ExitStack()
+        self._server: grpc.aio.Server | None = None
+        self._door: Door | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return self._door.connections if self._door else 0
+
+    async def start(self) -> None:
+        """Serve from now on.
+
+        Raises:
+            RefusedError: the public or the private socket cannot be had; the message says why.
+            UnavailableError: gRPC cannot listen.
+        """
+        quieten()
+        with contextlib.ExitStack() as cleanup:
+            private = cleanup.enter_context(_private_socket(self._runtime_dir))
+            listener = self._listener()
+            cleanup.callback(listener.close)
+            self._door = Door(listener, private, limits=self._limits)
+            self._server = await self._serving(self._door, private)
+            await self.report(serving=True)
+            self._door.open()
+            self._cleanup = cleanup.pop_all()
+
+    async def stop(self, grace: float) -> None:
+        """Serve no longer: end streams at once, give calls that run at most `grace` seconds. Harmless when stopped."""
+        server, door, self._server = self._server, self._door, None
+        if server is None or door is None:
+            return
+        door.shut()
+        self._control.events.close()
+        stopping = asyncio.ensure_future(server.stop(grace))
+        await self._calls.finish(grace)
+        await asyncio.wait((stopping,), timeout=_CUT)
+        await server.stop(None)  # What is left now are streams of others, which would take the whole grace.
+        await stopping
+        await door.empty(_LEAVE)
+        self._cleanup.close()
+
+    async def report(self, *, serving: bool) -> None:
+        """Tell those who ask for the daemon's health whether it is well."""
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in (health.OVERALL_HEALTH, *SERVICES):
+            with contextlib.suppress(
+                TimeoutError
+            ):  # A watcher of the health that does not read holds this up.
+                async with asyncio.timeout(_LEAVE):
+                    await self._health.set(name, status)
+
+    def _listener(self) -> Listener:
+        if self._passed is not None:
+            return Listener.adopt(self._passed)
+        return Listener.bind(self._socket, mode=self._mode, group=self._group)
+
+    async def _serving(self, door: Door, private: Path) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_OPTIONS)
+        guard = cast("grpc.aio.Server", Guard(server, door.caller_of, self._calls))
+        add_EnvironmentServiceServicer_to_server(EnvironmentServicer(self._control, door.caller_of), guard)
+        add_DeploymentServiceServicer_to_server(DeploymentServicer(self._control, door.caller_of), guard)
+        add_DaemonServiceServicer_to_server(DaemonServicer(self._control, door.caller_of), guard)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
+        shown = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            reflection.aio.ReflectionServicer(shown), guard
+        )
+        try:
+            server.add_insecure_port(f"unix:{private}")
+        except RuntimeError as error:
+            raise UnavailableError(
+                f"cannot serve at {private}: {error}",
+                reason="SOCKET_NOT_BOUND",
+                hint="check the daemon's directory",
+            ) from error
+        await server.start()
+        return server
+
+
+@contextlib.contextmanager
+def _private_socket(directory: Path) -> Iterator[Path]:
+    """Yield a free path for a socket in a directory that nobody else can enter; the socket is gone afterwards."""
+    path = directory / _PRIVATE
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    try:
+        _refuse_public(directory, os.fstat(opened))
+        path.unlink(missing_ok=True)
+        # A socket's path must be short; the same directory by its descriptor always is.
+        short = len(os.fsencode(path)) <= PATH_BYTES
+        yield path if short else Path(f"/proc/self/fd/{opened}/{_PRIVATE}")
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    finally:
+        os.close(opened)
+
+
+def _refuse_public(directory: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise RefusedError(
+            f"cannot serve: others may enter {directory}",
+            reason="DIRECTORY_NOT_PRIVATE",
+            hint=f"chown {os.geteuid()} {directory} && chmod 0700 {directory}",
+        )
+
+
+def _unusable(directory: Path, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"cannot serve from {directory}: {error.strerror}",
+        reason="DIRECTORY_NOT_USABLE",
+        hint="check the directory's owner and permissions",
+    )

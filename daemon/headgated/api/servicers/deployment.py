@@ -1,0 +1,137 @@
+"""DeploymentService: deployments, and what happened to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from headgate.v1 import deployment_pb2 as wire
+from headgate.v1.deployment_pb2_grpc import DeploymentServiceServicer
+from headgate.v1.environment_pb2 import WatchEventKind
+from headgated.api.convert.deployment import brief_message, deployment_message, plan_message
+from headgated.api.convert.orders import (
+    Watch,
+    read_deploy,
+    read_deployment_id,
+    read_page,
+    read_plan,
+    read_restore,
+    read_rollback,
+    read_watch,
+)
+from headgated.api.guard import Context
+from headgated.api.watching import DELETED, watch
+from headgated.core.deployment import ConfigDeployment
+from headgated.core.orders import Caller
+from headgated.engine.control import Control
+
+WATCHED = 50
+"""A stream of many deployments begins with so many of the newest."""
+_QUICK = 200
+
+
+class DeploymentServicer(DeploymentServiceServicer):
+    """Answers for deployments."""
+
+    def __init__(self, control: Control, caller_of: Callable[[str], Caller]) -> None:
+        self._control, self._caller_of = control, caller_of
+
+    async def Deploy(self, request: wire.DeployRequest, context: Context) -> wire.DeployResponse:
+        """Ask for a deployment."""
+        record = await self._control.deploy(read_deploy(request), self._caller_of(context.peer()))
+        return wire.DeployResponse(deployment=deployment_message(record))
+
+    async def PlanDeployment(
+        self, request: wire.PlanDeploymentRequest, context: Context
+    ) -> wire.PlanDeploymentResponse:
+        """Tell what a deployment would change."""
+        environment, files = read_plan(request)
+        plan = await self._control.plan(environment, files, with_diff=not request.no_diff)
+        return await asyncio.to_thread(plan_message, plan)
+
+    async def Rollback(self, request: wire.RollbackRequest, context: Context) -> wire.RollbackResponse:
+        """Undo a deployment."""
+        record = await self._control.rollback(read_rollback(request), self._caller_of(context.peer()))
+        return wire.RollbackResponse(deployment=deployment_message(record))
+
+    async def Restore(self, request: wire.RestoreRequest, context: Context) -> wire.RestoreResponse:
+        """Return to what a deployment left."""
+        record = await self._control.restore(read_restore(request), self._caller_of(context.peer()))
+        return wire.RestoreResponse(deployment=deployment_message(record))
+
+    async def GetDeployment(
+        self, request: wire.GetDeploymentRequest, context: Context
+    ) -> wire.GetDeploymentResponse:
+        """Read one deployment whole."""
+        wanted = read_deployment_id(request.deployment_id, "get the deployment")
+        return wire.GetDeploymentResponse(deployment=await _whole(await self._control.get_deployment(wanted)))
+
+    async def ListDeployments(
+        self, request: wire.ListDeploymentsRequest, context: Context
+    ) -> wire.ListDeploymentsResponse:
+        """Read a page of deployments, newest first."""
+        page = read_page(request)
+        records, token = await self._control.list_deployments(
+            page.environment, page_size=page.page_size, page_token=page.page_token, statuses=page.statuses
+        )
+        return wire.ListDeploymentsResponse(deployments=map(brief_message, records), next_page_token=token)
+
+    async def CancelDeployment(
+        self, request: wire.CancelDeploymentRequest, context: Context
+    ) -> wire.CancelDeploymentResponse:
+        """Stop a deployment that has not changed anything yet."""
+        record = await self._control.cancel(
+            read_deployment_id(request.deployment_id, "cancel the deployment", request_id=request.request_id),
+            self._caller_of(context.peer()),
+            request_id=request.request_id,
+        )
+        return wire.CancelDeploymentResponse(deployment=deployment_message(record))
+
+    async def WatchDeployments(  # type: ignore[override] # writes to its context; an iterator would be cleaned up late
+        self, request: wire.WatchDeploymentsRequest, context: Context
+    ) -> None:
+        """Stream deployments, of all environments, one of them, or one alone, and their changes."""
+        asked = read_watch(request)
+
+        async def send(
+            revision: int, kind: WatchEventKind.ValueType, record: ConfigDeployment | None
+        ) -> None:
+            await context.write(await _event(revision, kind, record, whole=bool(asked.deployment_id)))
+
+        await watch(
+            self._control.events,
+            "deployments",
+            from_revision=asked.from_revision,
+            present=lambda: self._present(asked),
+            wanted=asked.wants,
+            send=send,
+            over=(lambda record: record.status.finished) if asked.deployment_id else None,
+        )
+
+    async def _present(self, asked: Watch) -> Sequence[ConfigDeployment]:
+        if asked.deployment_id:
+            return [await self._control.get_deployment(asked.deployment_id)]
+        newest, _ = await self._control.list_deployments(
+            asked.environment, page_size=WATCHED, page_token="", statuses=frozenset()
+        )
+        return newest[::-1]
+
+
+async def _event(
+    revision: int, kind: WatchEventKind.ValueType, record: ConfigDeployment | None, *, whole: bool
+) -> wire.WatchDeploymentsResponse:
+    """Return one message; the lists of files are in it where one deployment is watched alone and is finished."""
+    message = wire.WatchDeploymentsResponse(revision=revision, kind=kind)
+    if record is not None and kind == DELETED:
+        message.deployment.deployment_id = record.deployment_id
+    elif record is not None:
+        whole = whole and record.status.finished
+        message.deployment.CopyFrom(await _whole(record) if whole else brief_message(record))
+    return message
+
+
+async def _whole(record: ConfigDeployment) -> wire.ConfigDeployment:
+    """Return a deployment whole; where that takes long, without holding up everybody else."""
+    if record.changes.total <= _QUICK:
+        return deployment_message(record)
+    return await asyncio.to_thread(deployment_message, record)

@@ -1,0 +1,138 @@
+"""EnvironmentService: environments and their auto-sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from headgate.v1 import environment_pb2 as wire
+from headgate.v1.environment_pb2_grpc import EnvironmentServiceServicer
+from headgated.api.convert.environment import (
+    environment_message,
+    read_draft,
+    read_name,
+    read_pause,
+    read_update,
+)
+from headgated.api.convert.pages import environments_page
+from headgated.api.guard import Context
+from headgated.api.watching import DELETED, watch
+from headgated.core.orders import Caller
+from headgated.engine.control import Control
+from headgated.engine.views import EnvironmentView
+
+
+class EnvironmentServicer(EnvironmentServiceServicer):
+    """Answers for environments."""
+
+    def __init__(self, control: Control, caller_of: Callable[[str], Caller]) -> None:
+        self._control, self._caller_of = control, caller_of
+
+    async def CreateEnvironment(
+        self, request: wire.CreateEnvironmentRequest, context: Context
+    ) -> wire.CreateEnvironmentResponse:
+        """Check and save a new environment."""
+        view = await self._control.create_environment(
+            read_draft(request),
+            self._caller_of(context.peer()),
+            request_id=request.request_id,
+            validate_only=request.validate_only,
+            auto_sync_given=request.environment.HasField("auto_sync"),
+        )
+        return wire.CreateEnvironmentResponse(environment=environment_message(view))
+
+    async def GetEnvironment(
+        self, request: wire.GetEnvironmentRequest, context: Context
+    ) -> wire.GetEnvironmentResponse:
+        """Read one environment."""
+        view = await self._control.get_environment(read_name(request.name, "get the environment"))
+        return wire.GetEnvironmentResponse(environment=environment_message(view))
+
+    async def ListEnvironments(
+        self, request: wire.ListEnvironmentsRequest, context: Context
+    ) -> wire.ListEnvironmentsResponse:
+        """Read a page of environments, ordered by name."""
+        return environments_page(request, await self._control.list_environments())
+
+    async def UpdateEnvironment(
+        self, request: wire.UpdateEnvironmentRequest, context: Context
+    ) -> wire.UpdateEnvironmentResponse:
+        """Change the fields that the mask names."""
+        update = read_update(request)
+        view = await self._control.update_environment(
+            update.name,
+            update.change,
+            self._caller_of(context.peer()),
+            expected_generation=update.expected_generation,
+            request_id=request.request_id,
+            validate_only=request.validate_only,
+        )
+        return wire.UpdateEnvironmentResponse(environment=environment_message(view))
+
+    async def DeleteEnvironment(
+        self, request: wire.DeleteEnvironmentRequest, context: Context
+    ) -> wire.DeleteEnvironmentResponse:
+        """Forget an environment."""
+        deployment_id = await self._control.delete_environment(
+            read_name(request.name, "delete the environment", request_id=request.request_id),
+            self._caller_of(context.peer()),
+            remove_target_files=request.remove_target_files,
+            request_id=request.request_id,
+        )
+        return wire.DeleteEnvironmentResponse(deployment_id=deployment_id)
+
+    async def ResumeEnvironment(
+        self, request: wire.ResumeEnvironmentRequest, context: Context
+    ) -> wire.ResumeEnvironmentResponse:
+        """End a pause, a hold or a halt."""
+        name = read_name(request.name, "resume the environment", request_id=request.request_id)
+        caller = self._caller_of(context.peer())
+        view = await self._control.resume_environment(name, caller, request_id=request.request_id)
+        return wire.ResumeEnvironmentResponse(environment=environment_message(view))
+
+    async def PauseEnvironment(
+        self, request: wire.PauseEnvironmentRequest, context: Context
+    ) -> wire.PauseEnvironmentResponse:
+        """Stop auto-sync."""
+        pause, caller = read_pause(request), self._caller_of(context.peer())
+        view = await self._control.pause_environment(
+            pause.name, pause.reason, pause.until, caller, request_id=request.request_id
+        )
+        return wire.PauseEnvironmentResponse(environment=environment_message(view))
+
+    async def WatchEnvironments(  # type: ignore[override] # writes to its context; an iterator would be cleaned up late
+        self, request: wire.WatchEnvironmentsRequest, context: Context
+    ) -> None:
+        """Stream environments, all or one, and their changes."""
+        name = read_name(request.name, "watch the environment") if request.name else ""
+
+        async def present() -> Sequence[EnvironmentView]:
+            return (
+                [await self._control.get_environment(name)]
+                if name
+                else await self._control.list_environments()
+            )
+
+        async def send(
+            revision: int, kind: wire.WatchEventKind.ValueType, view: EnvironmentView | None
+        ) -> None:
+            await context.write(_event(revision, kind, view))
+
+        await watch(
+            self._control.events,
+            "environments",
+            from_revision=request.from_revision,
+            present=present,
+            wanted=lambda view: name in ("", view.environment.name),
+            send=send,
+        )
+
+
+def _event(
+    revision: int, kind: wire.WatchEventKind.ValueType, view: EnvironmentView | None
+) -> wire.WatchEnvironmentsResponse:
+    message = wire.WatchEnvironmentsResponse(revision=revision, kind=kind)
+    if view is not None and kind == DELETED:
+        message.environment.name = view.environment.name
+    elif view is not None:
+        message.environment.CopyFrom(environment_message(view))
+    return message

@@ -1,0 +1,154 @@
+"""What a deployment is: one attempt to bring an environment to a wanted tree, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from headgated.core.errors import HeadgateError
+from headgated.core.tree import Entry
+
+LISTED_CHANGES = 10_000
+"""A record lists at most so many changed files; the counts are always whole, and history has them all."""
+
+
+class DeploymentStatus(StrEnum):
+    """Where a deployment stands."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    SUCCESS = "success"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self not in (DeploymentStatus.PENDING, DeploymentStatus.IN_PROGRESS)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the target once had the state it wanted."""
+        return self in (DeploymentStatus.SUCCESS, DeploymentStatus.ROLLED_BACK)
+
+
+class DeploymentKind(StrEnum):
+    """What a deployment does."""
+
+    DEPLOY = "deploy"
+    ROLLBACK = "rollback"
+    RESTORE = "restore"
+
+
+class Trigger(StrEnum):
+    """What asked for a deployment."""
+
+    REQUEST = "request"
+    AUTO_SYNC = "auto-sync"
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One path that a deployment changes, as a record tells it."""
+
+    path: str
+    """Relative to the target, escaped."""
+    before: Entry | None
+    after: Entry | None
+    drifted: bool = False
+    """`before` was not what Headgate had deployed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """One setting of a structured file; values as JSON text, None where there is none."""
+
+    path: str
+    key: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a deployment does to a target, file by file. Lists may be cut (`omitted_count`); counts never are."""
+
+    added: tuple[FileChange, ...] = ()
+    modified: tuple[FileChange, ...] = ()
+    removed: tuple[FileChange, ...] = ()
+    added_count: int = 0
+    modified_count: int = 0
+    removed_count: int = 0
+    unchanged_count: int = 0
+    omitted_count: int = 0
+    settings_changed: tuple[SettingChange, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many paths are changed."""
+        return self.added_count + self.modified_count + self.removed_count
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackInfo:
+    """Ties a rollback and what it undid together."""
+
+    target_deployment_id: str = ""
+    undone: tuple[str, ...] = ()
+    rolled_back_by: str = ""
+    rolled_back_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentError:
+    """What went wrong, for the record."""
+
+    reason: str
+    message: str
+    hint: str = ""
+    paths: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: HeadgateError) -> DeploymentError:
+        """Return what a record keeps of an error."""
+        return cls(error.reason, error.message, error.hint, error.paths[:1000])
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running deployment is. Never on disk."""
+
+    step: str
+    files_done: int = 0
+    files_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDeployment:
+    """One attempt to bring an environment to a wanted tree."""
+
+    deployment_id: str
+    environment: str
+    kind: DeploymentKind
+    status: DeploymentStatus
+    sequence: int
+    """Order within the environment; grows by one."""
+    deployed_at: datetime
+    """When it was asked for."""
+    deployed_by: str
+    trigger: Trigger = Trigger.REQUEST
+    config_version: str = ""
+    """Digest of the tree it brings: `sha256:` and 64 hexadecimal digits; empty until that is known."""
+    config_files: tuple[str, ...] = ()
+    changes: Changes = Changes()
+    rollback_info: RollbackInfo | None = None
+    error: DeploymentError | None = None
+    reason: str = ""
+    on_behalf_of: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: int = 1
+    """Failed attempts of the same content that this record stands for."""
+    progress: Progress | None = None

@@ -1,0 +1,56 @@
+"""What people and tools ask for, and who they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as the kernel knows it."""
+
+    user: str
+    uid: int | None = None
+    gid: int | None = None
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOrder:
+    """Bring an environment to what its sources say, or some files of it."""
+
+    environment: str
+    config_files: tuple[str, ...] = ()
+    """Relative to the sources, or absolute; empty: all."""
+    reason: str = ""
+    on_behalf_of: str = ""
+    allow_empty: bool = False
+    allow_mass_removal: bool = False
+    expected_sequence: int | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackOrder:
+    """Undo a deployment, and where asked every later one."""
+
+    deployment_id: str
+    include_later: bool = False
+    reason: str = ""
+    on_behalf_of: str = ""
+    expected_sequence: int | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOrder:
+    """Return to the state that a deployment left."""
+
+    deployment_id: str
+    reason: str = ""
+    on_behalf_of: str = ""
+    expected_sequence: int | None = None
+    request_id: str = ""
+
+
+Order = DeployOrder | RollbackOrder | RestoreOrder

@@ -1,0 +1,181 @@
+"""What would change at a target, and the rule by which that is found.
+
+A plan compares three things path by path: what we deployed last (*managed*), what the sources ask for now (*wanted*), and
+what the target has (*live*). Each change carries what it expects to find, so that applying can tell when the world moved.
+Only what we deployed is ever removed, and only while it is still what we deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from headgated.core.errors import DeploymentFailedError
+from headgated.core.paths import escape, parent
+from headgated.core.tree import Directory, Entry, Kind, Node, diff, edit, lookup, own, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path to change."""
+
+    path: bytes
+    expected: Entry | None
+    """What the target has now, as observed; None: nothing."""
+    wanted: Entry | None
+    """What it shall have; None: nothing. Attributes that are None there stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would change at a target."""
+
+    changes: tuple[Change, ...]
+    """Ordered by path, parents before children."""
+    result: Directory
+    """What is managed afterwards."""
+    unchanged: int = 0
+    """Managed files that stay as they are."""
+    notes: tuple[str, ...] = ()
+    """What stays although it left the sources, and why."""
+
+
+def affected(managed: Directory, wanted: Directory) -> dict[bytes, Entry | None]:
+    """Return each path where wanted differs from managed, with what is wanted there: the paths to look at live."""
+    return {path: after for path, _, after in diff(managed, wanted)}
+
+
+def make_plan(
+    managed: Directory,
+    wanted: Mapping[bytes, Entry | None],
+    live: Mapping[bytes, Entry | None],
+    foreign: Mapping[bytes, Mapping[bytes, Entry]],
+    *,
+    prune: bool = True,
+) -> Plan:
+    """Return the changes that give the target `wanted` at each of its paths.
+
+    Args:
+        managed: what was deployed last.
+        wanted: path -> what shall be there (None: it left the sources). Paths that are not named are left alone.
+        live: what the target has at each path of `wanted`.
+        foreign: for each path where a directory gives way to a file or symlink: everything that is live below it.
+        prune: remove what left the sources; otherwise it stays, and stays managed.
+
+    Raises:
+        DeploymentFailedError: TYPE_CLASH where a live directory with content that is not ours stands in the way.
+    """
+    planner = _Planner(managed, wanted, live, foreign, prune)
+    return planner.run()
+
+
+class _Planner:
+    def __init__(
+        self,
+        managed: Directory,
+        wanted: Mapping[bytes, Entry | None],
+        live: Mapping[bytes, Entry | None],
+        foreign: Mapping[bytes, Mapping[bytes, Entry]],
+        prune: bool,
+    ) -> None:
+        self.managed, self.wanted, self.live, self.foreign, self.prune = managed, wanted, live, foreign, prune
+        self.changes: dict[bytes, Change] = {}
+        self.edits: dict[bytes, Node | None] = {}
+        self.notes: list[str] = []
+        self.clashes: list[str] = []
+
+    def run(self) -> Plan:
+        for path in sorted(self.wanted):
+            entry = self.wanted[path]
+            if entry is None:
+                self._leave(path)
+            else:
+                self._want(path, entry)
+        if self.clashes:
+            raise DeploymentFailedError(
+                f"cannot deploy: {self.clashes[0]} is a directory with content that Headgate did not put there",
+                reason="TYPE_CLASH",
+                hint="move that directory away, or give the file another name in the source",
+                paths=self.clashes,
+            )
+        result = edit(self.managed, self.edits)
+        changed = sum(1 for c in self.changes.values() if c.wanted is not None and c.wanted.kind != Kind.DIRECTORY)
+        return Plan(
+            changes=tuple(self.changes[path] for path in sorted(self.changes, key=_order)),
+            result=result,
+            unchanged=max(0, result.files - changed),
+            notes=tuple(self.notes),
+        )
+
+    def _want(self, path: bytes, entry: Entry) -> None:
+        live = self.live.get(path)
+        if self._parent_goes(path):
+            live = None
+        ours = lookup(self.managed, path)
+        if entry.kind == Kind.DIRECTORY:
+            self._want_directory(path, entry, live, None if ours is None else own(ours))
+            return
+        if live is not None and live.kind == Kind.DIRECTORY and not self._clear(path):
+            return
+        self.edits[path] = entry
+        if not entry.matches(live):
+            self.changes[path] = Change(path, live, entry)
+
+    def _want_directory(self, path: bytes, entry: Entry, live: Entry | None, ours: Entry | None) -> None:
+        """A directory that was there before us stays as it is and does not become ours."""
+        if live is not None and live.kind == Kind.DIRECTORY and (ours is None or ours.mode is None):
+            entry = replace(entry, mode=None, uid=None, gid=None)
+        self.edits[path] = entry
+        if not entry.matches(live):
+            self.changes[path] = Change(path, live, entry)
+
+    def _clear(self, path: bytes) -> bool:
+        """Plan the removal of what is below a directory that gives way; only known, unchanged content may go."""
+        inside = self.foreign.get(path, {})
+        for below, entry in inside.items():
+            ours = lookup(self.managed, below)
+            if ours is None or not own(ours).matches(entry) or (entry.kind == Kind.DIRECTORY and own(ours).mode is None):
+                self.clashes.append(escape(path))
+                return False
+        for below, entry in inside.items():
+            self.changes[below] = Change(below, entry, None)
+        return True
+
+    def _parent_goes(self, path: bytes) -> bool:
+        """Whether the live path is below something that is replaced by a directory, so that nothing is there."""
+        above = parent(path)
+        while above:
+            live, wanted = self.live.get(above), self.wanted.get(above)
+            if live is not None and live.kind != Kind.DIRECTORY and wanted is not None:
+                return True
+            above = parent(above)
+        return False
+
+    def _leave(self, path: bytes) -> None:
+        node = lookup(self.managed, path)
+        if node is None or path in self.changes:
+            return
+        ours, live = own(node), self.live.get(path)
+        if not self.prune:
+            self.notes.append(f"{escape(path)} left the sources and stays: prune is off")
+            return
+        self.edits[path] = None
+        if live is None or (ours.kind == Kind.DIRECTORY and ours.mode is None):
+            return
+        if ours.kind == Kind.DIRECTORY and live.kind == Kind.DIRECTORY:
+            self.changes[path] = Change(path, live, None)
+        elif ours.matches(live):
+            self.changes[path] = Change(path, live, None)
+        else:
+            self.notes.append(f"{escape(path)} left the sources and stays: it was changed at the target")
+
+
+def _order(path: bytes) -> list[bytes]:
+    return path.split(b"/")
+
+
+def everything(managed: Directory, wanted: Directory) -> dict[bytes, Entry | None]:
+    """Return every path of either tree with what is wanted there: what a full check looks at."""
+    paths: dict[bytes, Entry | None] = dict.fromkeys((path for path, _ in walk(managed)), None)
+    paths.update(walk(wanted))
+    return paths

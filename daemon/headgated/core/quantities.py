@@ -1,0 +1,123 @@
+"""Reads single values of a configuration file, and says what is wrong with one.
+
+Each reader takes what TOML gives and returns the value as the daemon uses it (seconds, bytes, absolute paths).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+Read = Callable[[object], T_co]
+"""Returns the value read; raises ValueError, whose text follows the key's name: "must be ..."."""
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+    "TiB": 1024**4,
+}
+_AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]+)", re.ASCII)
+_GROUP = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.-]{0,31})?")
+_SOCKET_BYTES = 107
+
+
+def duration(least: float, most: float) -> Read[float]:
+    """Return a reader of a time in seconds: a number of them, or text with a unit, `"20ms"`, `"1.5s"`, `"5m"`, `"1h"`, `"1d"`."""
+
+    def read(value: object) -> float:
+        seconds = _amount(value, _SECONDS, 'a number of seconds, or text like "20ms", "2s", "5m", "1h"')
+        if not least <= seconds <= most:
+            raise ValueError(f"must be between {least:g} and {most:g} seconds (got {_shown(value)})")
+        return seconds
+
+    return read
+
+
+def size(least: int, most: int) -> Read[int]:
+    """Return a reader of a size in bytes: a number of them, or text with a unit, `"64KiB"`, `"1GiB"`, `"10MB"`."""
+
+    def read(value: object) -> int:
+        in_bytes = _amount(value, _BYTES, 'a number of bytes, or text like "64KiB", "1GiB", "10MB"')
+        if not least <= in_bytes <= most:
+            raise ValueError(f"must be between {least} and {most} bytes (got {_shown(value)})")
+        return int(in_bytes)
+
+    return read
+
+
+def count(least: int, most: int) -> Read[int]:
+    """Return a reader of a whole number."""
+
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"must be a whole number between {least} and {most} (got {_shown(value)})")
+        return value
+
+    return read
+
+
+def one_of(*words: str) -> Read[str]:
+    """Return a reader of one word out of a few; upper and lower case are the same."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value.lower() not in words:
+            raise ValueError(f"must be one of {', '.join(words)} (got {_shown(value)})")
+        return value.lower()
+
+    return read
+
+
+def absolute_path(value: object) -> str:
+    """Return an absolute path, without a slash at its end."""
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError(f"must be an absolute path (got {_shown(value)})")
+    if "\0" in value or ".." in value.split("/"):
+        raise ValueError(f"must not contain '..' or a NUL byte (got {_shown(value)})")
+    return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
+
+
+def absolute_paths(value: object) -> tuple[str, ...]:
+    """Return a list of absolute paths."""
+    if not isinstance(value, list):
+        raise ValueError(f'must be a list of absolute paths, like ["/etc/apps"] (got {_shown(value)})')  # noqa: TRY004
+    return tuple(absolute_path(one) for one in value)
+
+
+def socket_path(value: object) -> str:
+    """Return an absolute path that a Unix socket can have."""
+    path = absolute_path(value)
+    if len(path.encode("utf-8", "surrogateescape")) > _SOCKET_BYTES:
+        raise ValueError(
+            f"must be at most {_SOCKET_BYTES} bytes long, the kernel's limit for a socket (got {len(path)})"
+        )
+    return path
+
+
+def group_name(value: object) -> str:
+    """Return the name of a group; empty for the daemon's own."""
+    if not isinstance(value, str) or not _GROUP.fullmatch(value):
+        raise ValueError(f"must be the name of a group, or empty (got {_shown(value)})")
+    return value
+
+
+def _amount(value: object, units: dict[str, float] | dict[str, int], expected: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2] not in units:
+        raise ValueError(f"must be {expected} (got {_shown(value)})")
+    return float(match[1]) * units[match[2]] if "." in match[1] else int(match[1]) * units[match[2]]
+
+
+def _shown(value: object) -> str:
+    """A value as it stands in a message: on one line and not too long."""
+    return f"{value!a:.80}"

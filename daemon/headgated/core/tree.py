@@ -1,0 +1,336 @@
+"""Immutable, hashed snapshots of directories.
+
+A `Directory` names itself by the SHA-256 of its own attributes and of everything below it, so equal parts of two trees are
+recognised without looking inside, and an edited tree shares all that did not change with the one it came from.
+An `Entry` is one path without what is below it; plans, observations and records speak of entries.
+Nothing here recurses: a tree may be as deep as a path can be long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from headgated.core.paths import join
+
+_HEAD = struct.Struct(">BiqqQ32sI")
+_NO_DIGEST = bytes(32)
+
+
+class Kind(IntEnum):
+    """What a path is. Nothing else is ever deployed."""
+
+    FILE = 1
+    DIRECTORY = 2
+    SYMLINK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path at one moment, without what is below it."""
+
+    kind: Kind
+    mode: int | None = None
+    """Permission bits (07777). None: not ours to say (a directory that was there before us; every symlink)."""
+    digest: bytes = b""
+    """SHA-256 of a file's content (32 bytes); empty for directories and symlinks."""
+    size: int = 0
+    """Bytes of a file."""
+    target: bytes = b""
+    """What a symlink points to, as it is stored."""
+    uid: int | None = None
+    """Owner; None: whatever it is."""
+    gid: int | None = None
+    """Group; None: whatever it is."""
+    template: bool = False
+    """A file whose content holds a `$`, so that rendering may change it. Not part of the digest."""
+
+    def matches(self, live: Entry | None) -> bool:
+        """Tell whether `live` is what this entry asks for; attributes that are None here match anything."""
+        return (
+            live is not None
+            and self.kind == live.kind
+            and self.digest == live.digest
+            and self.target == live.target
+            and self.mode in (None, live.mode)
+            and self.uid in (None, live.uid)
+            and self.gid in (None, live.gid)
+        )
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory with all that is below it.
+
+    `children` is never changed after construction; its order does not matter.
+    """
+
+    entry: Entry
+    children: Mapping[bytes, Entry | Directory]
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The directory's canonical form: its own attributes and one line for each child, ordered by name."""
+        lines = [encode(b"", self.entry, _NO_DIGEST)]
+        for name in sorted(self.children):
+            child = self.children[name]
+            if isinstance(child, Directory):
+                lines.append(child.encoded_as(name))
+            else:
+                lines.append(encode(name, child, child.digest or _NO_DIGEST))
+        return b"".join(lines)
+
+    def encoded_as(self, name: bytes) -> bytes:
+        """Return the line for this directory in its parent's canonical form.
+
+        Kept, because a wide directory of which one child changed asks all the others again.
+        """
+        kept = self.__dict__.get("_line")
+        if kept is None or kept[0] != name:
+            kept = self.__dict__["_line"] = name, encode(name, self.entry, self.digest)
+        line: bytes = kept[1]
+        return line
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of `encoded` (32 bytes): the name of this tree."""
+        for below in _lacking(self, "digest"):
+            _ = below.digest
+        return hashlib.sha256(self.encoded).digest()
+
+    @cached_property
+    def files(self) -> int:
+        """How many files and symlinks are at or below this directory."""
+        for below in _lacking(self, "files"):
+            _ = below.files
+        return sum(child.files if isinstance(child, Directory) else 1 for child in self.children.values())
+
+    @cached_property
+    def templates(self) -> bool:
+        """Whether any file below may be changed by rendering."""
+        for below in _lacking(self, "templates"):
+            _ = below.templates
+        return any(c.templates if isinstance(c, Directory) else c.template for c in self.children.values())
+
+
+def _lacking(tree: Directory, computed: str) -> list[Directory]:
+    """Return every directory below `tree` that has not computed a property yet, the deepest first."""
+    found = [tree]
+    for directory in found:
+        found += [
+            child
+            for child in directory.children.values()
+            if isinstance(child, Directory) and computed not in child.__dict__
+        ]
+    return found[:0:-1]
+
+
+Node = Entry | Directory
+
+EMPTY = Directory(Entry(Kind.DIRECTORY), {})
+"""A tree with nothing in it, whose root is not ours."""
+
+
+def encode(name: bytes, entry: Entry, digest: bytes) -> bytes:
+    """Return one entry's canonical bytes; `digest` is the subtree's for directories. `decode_all` is the inverse."""
+    return (
+        _HEAD.pack(
+            entry.kind | (0x80 if entry.template else 0),
+            -1 if entry.mode is None else entry.mode,
+            -1 if entry.uid is None else entry.uid,
+            -1 if entry.gid is None else entry.gid,
+            len(entry.target) if entry.kind == Kind.SYMLINK else entry.size,
+            digest,
+            len(name),
+        )
+        + name
+        + entry.target
+    )
+
+
+def decode_all(encoded: bytes) -> Iterator[tuple[bytes, Entry, bytes]]:
+    """Yield (name, entry, digest) for each entry in `encoded`; the first is the directory itself, with an empty name.
+
+    Raises:
+        struct.error, ValueError: `encoded` is not what `encode` wrote.
+    """
+    at = 0
+    while at < len(encoded):
+        kind, mode, uid, gid, size, digest, name_length = _HEAD.unpack_from(encoded, at)
+        at += _HEAD.size
+        is_link = kind & 0x7F == Kind.SYMLINK
+        target_at = at + name_length
+        end = target_at + (size if is_link else 0)
+        if end > len(encoded):
+            raise ValueError("the canonical form of a directory is cut short")
+        name, target, at = encoded[at:target_at], encoded[target_at:end], end
+        entry = Entry(
+            kind=Kind(kind & 0x7F),
+            mode=None if mode < 0 else mode,
+            digest=digest if kind & 0x7F == Kind.FILE else b"",
+            size=0 if is_link else size,
+            target=target,
+            uid=None if uid < 0 else uid,
+            gid=None if gid < 0 else gid,
+            template=bool(kind & 0x80),
+        )
+        yield name, entry, digest
+
+
+def own(node: Node) -> Entry:
+    """Return the entry of a node, without what is below it."""
+    return node.entry if isinstance(node, Directory) else node
+
+
+def lookup(tree: Directory, path: bytes) -> Node | None:
+    """Return what `tree` has at `path`; the tree itself for `b""`; None where there is nothing."""
+    node: Node = tree
+    for part in path.split(b"/") if path else ():
+        if not isinstance(node, Directory) or part not in node.children:
+            return None
+        node = node.children[part]
+    return node
+
+
+def walk(tree: Directory, at: bytes = b"") -> Iterator[tuple[bytes, Entry]]:
+    """Yield (path, entry) for everything below `tree`, parents before children, ordered by name."""
+    waiting: list[tuple[bytes, Node]] = [(at, tree)]
+    while waiting:
+        path, node = waiting.pop()
+        if path != at:
+            yield path, own(node)
+        if isinstance(node, Directory):
+            waiting += [
+                (join(path, name), node.children[name]) for name in sorted(node.children, reverse=True)
+            ]
+
+
+def build(entries: Mapping[bytes, Entry], root: Entry | None = None) -> Directory:
+    """Return the tree that has exactly `entries` by path. Directories not named are made, as not ours (mode None)."""
+    return edit(Directory(root or EMPTY.entry, {}), entries)
+
+
+def edit(tree: Directory, edits: Mapping[bytes, Node | None]) -> Directory:
+    """Return `tree` with each path of `edits` set to its value, or removed where that is None.
+
+    A directory entry set where a directory is changes its attributes and keeps its children; any other value replaces what
+    was there whole. What is set at a path comes before what is set below it. Missing parents are made, as not ours.
+    Removing a directory removes what is below it. Parts that no edit touches are shared with `tree`.
+    """
+    spots = {b"": _Spot(tree)}
+    for path, value in edits.items():
+        if path:
+            directory, _, name = path.rpartition(b"/")
+            _spot(spots, directory).set(name, value)
+        elif value is not None:
+            spots[b""].node = _replaced(tree, value)
+    order = [spots[b""]]
+    for spot in order:
+        order += spot.open()
+    for spot in reversed(order):
+        spot.close()
+    if not isinstance(order[0].node, Directory):
+        raise TypeError("the root of a tree is a directory")
+    return order[0].node
+
+
+class _Spot:
+    """A directory, there or to be made, in which or below which something is edited."""
+
+    __slots__ = ("above", "below", "children", "fills", "here", "node")
+
+    def __init__(self, node: Node | None = None, above: _Spot | None = None) -> None:
+        self.node = node
+        """What is there: before `open` and before the edits; after `close` and after them."""
+        self.above = above
+        self.below: dict[bytes, _Spot] = {}
+        self.here: dict[bytes, Node | None] = {}
+        self.fills = False
+        """Whether anything here or below is set, not only removed."""
+        self.children: dict[bytes, Node] | None = None
+
+    def set(self, name: bytes, value: Node | None) -> None:
+        self.here[name] = value
+        spot: _Spot | None = self if value is not None else None
+        while spot is not None and not spot.fills:
+            spot.fills, spot = True, spot.above
+
+    def open(self) -> Iterable[_Spot]:
+        """Apply what is set here; return the spots below, each with what is there."""
+        if self.fills and not isinstance(self.node, Directory):
+            self.node = EMPTY
+        if not isinstance(self.node, Directory):
+            return ()
+        self.children = dict(self.node.children)
+        for name, value in self.here.items():
+            if value is None:
+                self.children.pop(name, None)
+            else:
+                self.children[name] = _replaced(self.children.get(name), value)
+        for name, spot in self.below.items():
+            spot.node = self.children.get(name)
+        return self.below.values()
+
+    def close(self) -> None:
+        """Put what became of the spots below into what is here."""
+        if self.children is None or not isinstance(self.node, Directory):
+            return
+        self.children.update((name, spot.node) for name, spot in self.below.items() if spot.node is not None)
+        self.node = Directory(self.node.entry, self.children)
+
+
+def _spot(spots: dict[bytes, _Spot], path: bytes) -> _Spot:
+    """Return the spot of the directory `path`, with all above it."""
+    missing = []
+    while path not in spots:
+        path, _, name = path.rpartition(b"/")
+        missing.append(name)
+    spot = spots[path]
+    while missing:
+        name = missing.pop()
+        path = join(path, name)
+        below = _Spot(above=spot)
+        spot.below[name] = spots[path] = spot = below
+    return spot
+
+
+def _replaced(old: Node | None, value: Node) -> Node:
+    """Return `value`; a directory's entry with the children of the directory that was there."""
+    if isinstance(value, Entry) and value.kind == Kind.DIRECTORY:
+        return Directory(value, old.children if isinstance(old, Directory) else {})
+    return value
+
+
+def diff(
+    old: Directory, new: Directory, at: bytes = b""
+) -> Iterator[tuple[bytes, Entry | None, Entry | None]]:
+    """Yield (path, old entry, new entry) for each path below that is not the same in both; equal parts are skipped unread.
+
+    For every pair of trees, `edit(old, {path: new_entry ...})` of what is yielded gives `new` (below the root).
+    Parents come before children.
+    """
+    waiting = _differing(old, new, at)
+    while waiting:
+        path, before, after = waiting.pop()
+        old_entry = None if before is None else own(before)
+        new_entry = None if after is None else own(after)
+        if old_entry != new_entry:
+            yield path, old_entry, new_entry
+        waiting += _differing(
+            before if isinstance(before, Directory) else EMPTY,
+            after if isinstance(after, Directory) else EMPTY,
+            path,
+        )
+
+
+def _differing(old: Directory, new: Directory, at: bytes) -> list[tuple[bytes, Node | None, Node | None]]:
+    """Return (path, old, new) for each child that is not the same object in both, the last by name first."""
+    if old is new or old.digest == new.digest:
+        return []
+    before, after = old.children.get, new.children.get
+    names = [name for name in old.children.keys() | new.children.keys() if before(name) is not after(name)]
+    return [(join(at, name), before(name), after(name)) for name in sorted(names, reverse=True)]

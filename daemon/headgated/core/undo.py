@@ -1,0 +1,125 @@
+"""What a rollback or restore means: which deployments it undoes, and what the target shall have then.
+
+History is a list of applied deployments, each with what it found (`expected`) and what it left (`wanted`) at every path
+it changed. Undoing some of the newest is giving each path back what the oldest of them found there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
+from headgated.core.errors import DeploymentFailedError, RefusedError
+from headgated.core.paths import escape
+from headgated.core.plan import Change, Plan
+from headgated.core.tree import Directory, Entry, Kind
+
+
+def compose(newest_first: Iterable[Sequence[Change]]) -> dict[bytes, Entry | None]:
+    """Return, for each path that any of these deployments changed, what was there before the oldest that changed it."""
+    found: dict[bytes, Entry | None] = {}
+    for changes in newest_first:
+        for change in changes:
+            found[change.path] = change.expected
+    return found
+
+
+def standing_after(records: Sequence[ConfigDeployment], sequence: int) -> list[ConfigDeployment]:
+    """Return the deployments after `sequence` that are in force, newest first.
+
+    Failed ones never were. A rollback all of whose undone deployments are later than `sequence` cancels out with them.
+    """
+    order = {record.deployment_id: record.sequence for record in records}
+
+    def cancels_out(record: ConfigDeployment) -> bool:
+        info = record.rollback_info
+        return (
+            record.kind != DeploymentKind.DEPLOY
+            and info is not None
+            and all(order.get(undone, 0) > sequence for undone in info.undone)
+        )
+
+    standing = [
+        record
+        for record in records
+        if record.sequence > sequence and record.status == DeploymentStatus.SUCCESS and not cancels_out(record)
+    ]
+    return sorted(standing, key=lambda record: -record.sequence)
+
+
+def check_undoable(
+    record: ConfigDeployment, later: Sequence[ConfigDeployment], *, include_later: bool
+) -> None:
+    """Refuse what cannot be rolled back.
+
+    Raises:
+        RefusedError: NOT_REACHED (it failed or is not finished), ALREADY_ROLLED_BACK, LATER_DEPLOYMENTS.
+    """
+    name = record.deployment_id
+    if record.status == DeploymentStatus.ROLLED_BACK:
+        by = record.rollback_info.rolled_back_by if record.rollback_info else ""
+        raise RefusedError(
+            f"cannot roll back {name}: {by or 'a rollback'} has undone it already",
+            reason="ALREADY_ROLLED_BACK",
+            hint=f"to bring its state back: headgate restore {name}",
+        )
+    check_reached(record, "roll back")
+    if later and not include_later:
+        names = [other.deployment_id for other in later]
+        raise RefusedError(
+            f"cannot roll back {name}: {len(names)} later deployment(s) stand on it: {', '.join(names[:10])}",
+            reason="LATER_DEPLOYMENTS",
+            hint=f"undo them too: headgate rollback {name} --include-later",
+            paths=names,
+        )
+
+
+def check_reached(record: ConfigDeployment, verb: str) -> None:
+    """Refuse a deployment whose state the target never had."""
+    if not record.status.reached:
+        raise RefusedError(
+            f"cannot {verb} {record.deployment_id}: it is {record.status}, so the target never had its state",
+            reason="NOT_REACHED",
+            hint="choose one that succeeded: headgate deployments",
+        )
+
+
+def plan_undo(
+    result: Directory,
+    wanted: Mapping[bytes, Entry | None],
+    live: Mapping[bytes, Entry | None],
+    below: Mapping[bytes, Mapping[bytes, Entry]],
+) -> Plan:
+    """Return the changes that give each path of `wanted` back, whatever is there now.
+
+    Args:
+        result: what is managed afterwards.
+        wanted: path -> what was there before; None: nothing was.
+        live: what is there now.
+        below: for each live directory that gives way to a file or symlink: everything below it.
+
+    Raises:
+        DeploymentFailedError: TYPE_CLASH where such a directory holds something that no undone deployment put there.
+    """
+    changes: dict[bytes, Change] = {}
+    clashes: list[str] = []
+    for path, before in wanted.items():
+        now = live.get(path)
+        if before is not None and now is not None and now.kind == Kind.DIRECTORY != before.kind:
+            inside = below.get(path, {})
+            if any(inner not in wanted for inner in inside):
+                clashes.append(escape(path))
+            for inner, entry in inside.items():
+                changes[inner] = Change(inner, entry, None)
+        there = now is None if before is None else before.matches(now)
+        if path not in changes and not there:
+            changes[path] = Change(path, now, before)
+    if clashes:
+        raise DeploymentFailedError(
+            f"cannot roll back: {clashes[0]} is a directory with content that Headgate did not put there",
+            reason="TYPE_CLASH",
+            hint="move that directory away and roll back again",
+            paths=clashes,
+        )
+    ordered = tuple(changes[path] for path in sorted(changes, key=lambda path: path.split(b"/")))
+    return Plan(changes=ordered, result=result, unchanged=max(0, result.files - len(ordered)))

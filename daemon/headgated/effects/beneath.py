@@ -1,0 +1,131 @@
+"""Directories below a root, reached by descriptor and never through a symlink.
+
+Whoever can write below the root may swap a directory for a symlink at any moment; a path that was checked is then another
+path when it is used. So nothing here is checked: the kernel is asked not to follow (openat2), or, where it cannot be asked,
+each part is opened from its parent without following. Nothing outside the root is ever reached, except that a directory
+which was opened and is then moved out of the root stays open.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from types import TracebackType
+from typing import Self
+
+from headgated.core.paths import parent
+from headgated.effects import kernel
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_STAY_BELOW = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS | kernel.RESOLVE_NO_MAGICLINKS
+_NO_SYMLINKS = kernel.RESOLVE_NO_SYMLINKS | kernel.RESOLVE_NO_MAGICLINKS
+
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What opening a directory says when the path does not lead to one: nothing there, something else, a symlink."""
+
+
+def open_root(path: bytes, *, openat2: bool = True) -> int:
+    """Open a directory by its absolute path, of which no part may be a symlink.
+
+    Raises:
+        OSError: ENOENT, ENOTDIR, ELOOP (or ENOTDIR) for a symlink anywhere in it, EACCES, ...
+    """
+    if openat2 and kernel.has_openat2():
+        return kernel.open_at(kernel.AT_FDCWD, path, _DIRECTORY, _NO_SYMLINKS)
+    top = os.open(b"/", _DIRECTORY)
+    try:
+        return _walk(top, path.strip(b"/"))
+    finally:
+        os.close(top)
+
+
+def open_below(root: int, path: bytes, *, openat2: bool = True) -> int:
+    """Open the directory at the relative `path` (`b""`: the root itself) below the open directory `root`.
+
+    Raises:
+        OSError: as `open_root`.
+    """
+    if not openat2 or not kernel.has_openat2():
+        return _walk(root, path)
+    try:
+        return kernel.open_at(root, path or b".", _DIRECTORY, _STAY_BELOW)
+    except OSError as error:
+        # The kernel gives up on RESOLVE_BENEATH when something is renamed meanwhile.
+        if error.errno != errno.EAGAIN:
+            raise
+        return _walk(root, path)
+
+
+def _walk(start: int, path: bytes) -> int:
+    fd = os.open(b".", _DIRECTORY, dir_fd=start)
+    for part in path.split(b"/") if path else ():
+        try:
+            following = os.open(part, _DIRECTORY, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = following
+    return fd
+
+
+class Beneath:
+    """Open directories below one root; each is opened once and kept, so that it stays the same directory.
+
+    Of more than `capacity` directories the ones not used for longest are closed and opened anew when asked for. A context
+    manager; not thread-safe.
+    """
+
+    def __init__(self, root: bytes, *, openat2: bool = True, capacity: int = 256) -> None:
+        """Open `root`, an absolute path without symlinks.
+
+        Raises:
+            OSError: as `open_root`.
+        """
+        self._openat2 = openat2
+        self._capacity = capacity
+        self._root = open_root(root, openat2=openat2)
+        self._open: OrderedDict[bytes, int] = OrderedDict()
+
+    def directory(self, path: bytes) -> int:
+        """Return the descriptor of the directory at `path` (`b""`: the root). It is closed by this object, not by you.
+
+        It is good until `capacity` other directories were asked for.
+
+        Raises:
+            OSError: one of `GONE` where there is no such directory; EACCES, ...
+        """
+        if not path:
+            return self._root
+        fd = self._open.get(path)
+        if fd is not None:
+            self._open.move_to_end(path)
+            return fd
+        fd = self._open[path] = open_below(self._root, path, openat2=self._openat2)
+        if len(self._open) > self._capacity:
+            os.close(self._open.popitem(last=False)[1])
+        return fd
+
+    def place(self, path: bytes) -> tuple[int, bytes]:
+        """Return the descriptor of the directory that `path` is in, and its name there; `.` in the root for `b""`."""
+        return self.directory(parent(path)), path.rpartition(b"/")[2] or b"."
+
+    def forget(self, path: bytes) -> None:
+        """Close the directory at `path` and all below it: what is there now may be another."""
+        for known in [known for known in self._open if known == path or known.startswith(path + b"/")]:
+            os.close(self._open.pop(known))
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

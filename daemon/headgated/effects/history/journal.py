@@ -1,0 +1,178 @@
+"""What is begun, committed to, applied and undone, and where each environment's head is.
+
+A deployment is *staging* from `begin`, *intent* from `commit` (the one moment that waits for the disk), then *applied* or
+*undone*. Only one that is staging or intent is unfinished. What it changes is kept until it is collected, so that it can be
+rolled back; its record only until it is applied or undone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable
+
+from headgated.core.errors import AlreadyExistsError, HistoryDamagedError, NotFoundError
+from headgated.core.intent import Intent
+from headgated.core.paths import escape
+from headgated.core.plan import Change
+from headgated.core.tree import Directory
+from headgated.effects.history.contents import name
+from headgated.effects.history.database import Database
+from headgated.effects.history.deployments import needed
+from headgated.effects.history.encoding import encode_changes, encode_paths
+from headgated.effects.history.intake import Intake
+from headgated.effects.history.pins import Pins
+from headgated.effects.history.trees import Trees
+
+
+class Journal:
+    """Moves deployments from one state to the next. Thread-safe; one thread at a time for each environment."""
+
+    def __init__(self, database: Database, contents: Intake, trees: Trees, pins: Pins) -> None:
+        self._database, self._contents, self._trees, self._pins = database, contents, trees, pins
+
+    def begin(
+        self, environment: str, deployment_id: str, token: str, target: str, directories: Iterable[bytes]
+    ) -> None:
+        """Note that staging has begun. Survives a kill, not necessarily a power cut."""
+        row = (deployment_id, environment, token, target, encode_paths(list(directories)))
+        with self._database.write() as sql:
+            sql.execute("INSERT OR REPLACE INTO staging VALUES (?, ?, ?, ?, ?)", row)
+
+    def commit(self, intent: Intent) -> None:
+        """Commit to a deployment: when this returns, a power cut loses neither the intent nor anything it refers to.
+
+        Raises:
+            AlreadyExistsError: that deployment has committed already.
+            HistoryDamagedError: CONTENT_MISSING, a content that it replaces or brings was not put.
+            UnavailableError: nothing was committed, or whether it was is not known: see `unfinished` at the next start.
+        """
+        nodes = self._trees.put(intent.managed_before)
+        nodes += self._trees.put(intent.managed_after, like=intent.managed_before)
+        contents = self._require(intent.changes)
+        *ahead, last = enumerate(encode_changes(intent.changes))
+        for n, batch in ahead:
+            with self._database.write() as sql:
+                self._write_changes(sql, intent.deployment_id, n, batch)
+            self._database.weigh(len(batch))
+        with self._database.write() as sql:
+            self._write_changes(sql, intent.deployment_id, *last)
+            self._write_intent(sql, intent, last[0] + 1)
+        self._database.sync()
+        with self._database.lock:
+            self._pins.release(contents, nodes)
+
+    def applied(self, deployment_id: str) -> str:
+        """Note that the target has it all: the head moves. May be repeated. Returns the environment.
+
+        Raises:
+            NotFoundError: it never committed.
+        """
+        with self._database.write() as sql:
+            statement = "UPDATE deployments SET state = 'applied' WHERE id = ? AND state = 'intent'"
+            moved = sql.execute(statement, (deployment_id,)).rowcount
+            if moved:
+                sql.execute(
+                    "INSERT OR REPLACE INTO heads (environment, managed, sequence, deployment)"
+                    " SELECT environment, managed_after, sequence, id FROM deployments WHERE id = ?",
+                    (deployment_id,),
+                )
+            statement = "SELECT environment FROM deployments WHERE id = ? AND state = 'applied'"
+            row = sql.execute(statement, (deployment_id,)).fetchone()
+            if row is None:
+                raise NotFoundError(f"cannot mark {deployment_id} as applied: it has not committed")
+            _finish(sql, deployment_id)
+            return str(row[0])
+
+    def abandoned(self, deployment_id: str) -> None:
+        """Note that the target is as it was before. May be repeated."""
+        with self._database.write() as sql:
+            sql.execute(
+                "UPDATE deployments SET state = 'undone' WHERE id = ? AND state = 'intent'", (deployment_id,)
+            )
+            if _state(sql, deployment_id) is None:
+                sql.execute("DELETE FROM changes WHERE deployment = ?", (deployment_id,))
+            _finish(sql, deployment_id)
+
+    def adopt(self, environment: str, managed: Directory, sequence: int, deployment_id: str) -> None:
+        """Move the head without a change at the target; with an id, as a deployment that changed nothing."""
+        nodes = self._trees.put(managed)
+        with self._database.write() as sql:
+            head = sql.execute(
+                "SELECT managed, deployment FROM heads WHERE environment = ?", (environment,)
+            ).fetchone()
+            before, old_id = head or (managed.digest, "")
+            if deployment_id:
+                row = (deployment_id, environment, sequence, "applied", "", "", before, managed.digest, 0)
+                sql.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            row_of_head = (environment, managed.digest, sequence, deployment_id or old_id)
+            sql.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?)", row_of_head)
+        self._database.sync()
+        with self._database.lock:
+            self._pins.release((), nodes)
+
+    def forget(self, environment: str) -> None:
+        """Drop the head of an environment and all that is unfinished in it."""
+        with self._database.write() as sql:
+            sql.execute("DELETE FROM heads WHERE environment = ?", (environment,))
+            sql.execute(
+                "DELETE FROM intents WHERE deployment IN"
+                " (SELECT id FROM deployments WHERE environment = ? AND state = 'intent')",
+                (environment,),
+            )
+            sql.execute(
+                "UPDATE deployments SET state = 'undone' WHERE environment = ? AND state = 'intent'",
+                (environment,),
+            )
+            sql.execute("DELETE FROM staging WHERE environment = ?", (environment,))
+        self._database.sync()
+
+    def _write_changes(self, sql: sqlite3.Connection, deployment_id: str, n: int, batch: bytes) -> None:
+        if n == 0:  # an earlier attempt of the same deployment
+            sql.execute("DELETE FROM changes WHERE deployment = ?", (deployment_id,))
+        row = (deployment_id, n, hashlib.sha256(batch).digest(), batch)
+        sql.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", row)
+
+    def _write_intent(self, sql: sqlite3.Connection, intent: Intent, batches: int) -> None:
+        if _state(sql, intent.deployment_id) in ("intent", "applied"):
+            raise AlreadyExistsError(f"cannot commit {intent.deployment_id}: it has committed already")
+        row = (
+            intent.deployment_id,
+            intent.environment,
+            intent.sequence,
+            "intent",
+            intent.token,
+            intent.target,
+            intent.managed_before.digest,
+            intent.managed_after.digest,
+            batches,
+        )
+        sql.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        record = (intent.deployment_id, hashlib.sha256(intent.record).digest(), intent.record)
+        sql.execute("INSERT OR REPLACE INTO intents VALUES (?, ?, ?)", record)
+
+    def _require(self, changes: Iterable[Change]) -> list[bytes]:
+        """Make sure that everything a deployment replaces or brings is stored; returns the digests."""
+        digests = []
+        for change in changes:
+            for digest in needed(change):
+                if not self._contents.has(digest):
+                    path = escape(change.path)
+                    raise HistoryDamagedError(
+                        f"cannot commit: {name(digest)}, a content of {path}, was not put into history",
+                        reason="CONTENT_MISSING",
+                        hint="deploy again",
+                        paths=[path],
+                    )
+                digests.append(digest)
+        return digests
+
+
+def _state(sql: sqlite3.Connection, deployment_id: str) -> str | None:
+    row = sql.execute("SELECT state FROM deployments WHERE id = ?", (deployment_id,)).fetchone()
+    return None if row is None else row[0]
+
+
+def _finish(sql: sqlite3.Connection, deployment_id: str) -> None:
+    sql.execute("DELETE FROM intents WHERE deployment = ?", (deployment_id,))
+    sql.execute("DELETE FROM staging WHERE deployment = ?", (deployment_id,))

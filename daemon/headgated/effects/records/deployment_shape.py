@@ -1,0 +1,259 @@
+"""The shape of a deployment's record, apart from the model. docs/records.md tells it to people."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headgated.core.deployment import (
+    Changes,
+    ConfigDeployment,
+    DeploymentError,
+    DeploymentKind,
+    DeploymentStatus,
+    FileChange,
+    RollbackInfo,
+    SettingChange,
+    Trigger,
+)
+from headgated.core.paths import escape, unescape
+from headgated.core.tree import Entry, Kind
+from headgated.effects.records.coding import (
+    SCHEMA_VERSION,
+    decode,
+    encode,
+    moment,
+    moment_or_none,
+    time_or_none,
+    time_text,
+)
+
+_NAMES = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
+_KINDS = {name: kind for kind, name in _NAMES.items()}
+_DIGEST_BYTES = 32
+
+
+class _FileState(msgspec.Struct):
+    kind: str
+    mode: str | None = None
+    size: int = 0
+    digest: str = ""
+    link_target: str = ""
+    uid: int | None = None
+    gid: int | None = None
+
+
+class _FileChange(msgspec.Struct):
+    path: str
+    before: _FileState | None
+    after: _FileState | None
+    drifted: bool = False
+
+
+class _SettingChange(msgspec.Struct):
+    path: str
+    key: str
+    old: str | None
+    new: str | None
+
+
+class _Changes(msgspec.Struct):
+    added: list[_FileChange]
+    modified: list[_FileChange]
+    removed: list[_FileChange]
+    added_count: int
+    modified_count: int
+    removed_count: int
+    unchanged_count: int
+    omitted_count: int = 0
+    settings_changed: list[_SettingChange] = []
+    notes: list[str] = []
+
+
+class _RollbackInfo(msgspec.Struct):
+    target_deployment_id: str = ""
+    undone: list[str] = []
+    rolled_back_by: str = ""
+    rolled_back_at: str | None = None
+
+
+class _Error(msgspec.Struct):
+    reason: str
+    message: str
+    hint: str = ""
+    paths: list[str] = []
+
+
+class _Deployment(msgspec.Struct):
+    schema_version: int
+    deployment_id: str
+    environment: str
+    kind: DeploymentKind
+    config_version: str
+    status: DeploymentStatus
+    sequence: int
+    deployed_at: str
+    deployed_by: str
+    trigger: Trigger
+    reason: str
+    on_behalf_of: str
+    config_files: list[str]
+    changes: _Changes
+    rollback_info: _RollbackInfo | None
+    error: _Error | None
+    started_at: str | None
+    finished_at: str | None
+    attempts: int = 1
+
+
+def encode_deployment(record: ConfigDeployment) -> bytes:
+    """Return a deployment as its record has it. Progress is not recorded."""
+    return encode(
+        _Deployment(
+            schema_version=SCHEMA_VERSION,
+            deployment_id=record.deployment_id,
+            environment=record.environment,
+            kind=record.kind,
+            config_version=record.config_version,
+            status=record.status,
+            sequence=record.sequence,
+            deployed_at=time_text(record.deployed_at),
+            deployed_by=record.deployed_by,
+            trigger=record.trigger,
+            reason=record.reason,
+            on_behalf_of=record.on_behalf_of,
+            config_files=list(record.config_files),
+            changes=_changes_shape(record.changes),
+            rollback_info=_rollback_shape(record.rollback_info),
+            error=_error_shape(record.error),
+            started_at=time_or_none(record.started_at),
+            finished_at=time_or_none(record.finished_at),
+            attempts=record.attempts,
+        )
+    )
+
+
+def decode_deployment(raw: bytes) -> ConfigDeployment:
+    """Return the deployment that a record tells of.
+
+    Raises:
+        RecordError: RECORD_CORRUPT, RECORD_NEWER.
+    """
+    return decode(raw, _Deployment, _deployment)
+
+
+def _deployment(shape: _Deployment) -> ConfigDeployment:
+    info, error = shape.rollback_info, shape.error
+    return ConfigDeployment(
+        deployment_id=shape.deployment_id,
+        environment=shape.environment,
+        kind=shape.kind,
+        status=shape.status,
+        sequence=shape.sequence,
+        deployed_at=moment(shape.deployed_at),
+        deployed_by=shape.deployed_by,
+        trigger=shape.trigger,
+        config_version=shape.config_version,
+        config_files=tuple(shape.config_files),
+        changes=_changes(shape.changes),
+        rollback_info=None
+        if info is None
+        else RollbackInfo(
+            info.target_deployment_id,
+            tuple(info.undone),
+            info.rolled_back_by,
+            moment_or_none(info.rolled_back_at),
+        ),
+        error=None
+        if error is None
+        else DeploymentError(error.reason, error.message, error.hint, tuple(error.paths)),
+        reason=shape.reason,
+        on_behalf_of=shape.on_behalf_of,
+        started_at=moment_or_none(shape.started_at),
+        finished_at=moment_or_none(shape.finished_at),
+        attempts=shape.attempts,
+    )
+
+
+def _changes_shape(changes: Changes) -> _Changes:
+    return _Changes(
+        added=[_change_shape(change) for change in changes.added],
+        modified=[_change_shape(change) for change in changes.modified],
+        removed=[_change_shape(change) for change in changes.removed],
+        added_count=changes.added_count,
+        modified_count=changes.modified_count,
+        removed_count=changes.removed_count,
+        unchanged_count=changes.unchanged_count,
+        omitted_count=changes.omitted_count,
+        settings_changed=[_SettingChange(s.path, s.key, s.old, s.new) for s in changes.settings_changed],
+        notes=list(changes.notes),
+    )
+
+
+def _changes(shape: _Changes) -> Changes:
+    return Changes(
+        added=tuple(map(_change, shape.added)),
+        modified=tuple(map(_change, shape.modified)),
+        removed=tuple(map(_change, shape.removed)),
+        added_count=shape.added_count,
+        modified_count=shape.modified_count,
+        removed_count=shape.removed_count,
+        unchanged_count=shape.unchanged_count,
+        omitted_count=shape.omitted_count,
+        settings_changed=tuple(SettingChange(s.path, s.key, s.old, s.new) for s in shape.settings_changed),
+        notes=tuple(shape.notes),
+    )
+
+
+def _change_shape(change: FileChange) -> _FileChange:
+    return _FileChange(change.path, _state(change.before), _state(change.after), change.drifted)
+
+
+def _change(shape: _FileChange) -> FileChange:
+    return FileChange(shape.path, _entry(shape.before), _entry(shape.after), shape.drifted)
+
+
+def _state(entry: Entry | None) -> _FileState | None:
+    if entry is None:
+        return None
+    is_file = entry.kind == Kind.FILE
+    return _FileState(
+        kind=_NAMES[entry.kind],
+        mode=None if entry.mode is None else f"{entry.mode:04o}",
+        size=entry.size if is_file else 0,
+        digest=f"sha256:{entry.digest.hex()}" if is_file else "",
+        link_target=escape(entry.target),
+        uid=entry.uid,
+        gid=entry.gid,
+    )
+
+
+def _entry(shape: _FileState | None) -> Entry | None:
+    if shape is None:
+        return None
+    if shape.kind not in _KINDS:
+        raise ValueError(f"{shape.kind!r:.40} is no kind of file")
+    digest = bytes.fromhex(shape.digest.removeprefix("sha256:"))
+    if len(digest) not in (0, _DIGEST_BYTES):
+        raise ValueError(f"{shape.digest!r:.80} is no digest")
+    return Entry(
+        kind=_KINDS[shape.kind],
+        mode=None if shape.mode is None else int(shape.mode, 8),
+        digest=digest,
+        size=shape.size,
+        target=unescape(shape.link_target),
+        uid=shape.uid,
+        gid=shape.gid,
+    )
+
+
+def _rollback_shape(info: RollbackInfo | None) -> _RollbackInfo | None:
+    if info is None:
+        return None
+    at = time_or_none(info.rolled_back_at)
+    return _RollbackInfo(info.target_deployment_id, list(info.undone), info.rolled_back_by, at)
+
+
+def _error_shape(error: DeploymentError | None) -> _Error | None:
+    if error is None:
+        return None
+    return _Error(error.reason, error.message, error.hint, list(error.paths))

@@ -1,0 +1,261 @@
+"""The deployments on disk: `config_deployments/ENVIRONMENT/DEPLOYMENT_ID.json`, and a light index of them in memory.
+
+One record that cannot be read harms no other: it is set aside and named, and everything else goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
+from headgated.core.environment import name_faults
+from headgated.core.errors import HeadgateError, NotFoundError, RecordError
+from headgated.effects.durable import not_writable, sweep_temporaries, sync_directory, write_durable
+from headgated.effects.records.coding import SCHEMA_VERSION, time_text
+from headgated.effects.records.deployment_shape import decode_deployment, encode_deployment
+from headgated.effects.records.index import Cursor, Index, Line, place
+from headgated.effects.records.reading import SetAside, read_record, read_whole, set_aside
+
+_SEQUENCE = re.compile(rb'"sequence"\s*:\s*(\d{1,18})')
+_DAMAGED = re.compile(r"(.*)\.json\.corrupt-\d+")
+
+
+class DeploymentStore:
+    """Keeps deployments below a state directory. Thread-safe; a record is written by one at a time."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._directory = state_dir / "config_deployments"
+        self._index = Index()
+        self._unusable: dict[str, str] = {}
+        """Ids that are taken by what cannot be read, and why it cannot."""
+        self._reserved: set[str] = set()
+        self._highest: dict[str, int] = {}
+        self._lock = threading.RLock()
+
+    def open(self) -> list[SetAside]:
+        """Build the index; returns what could not be read.
+
+        Raises:
+            UnavailableError: STATE_NOT_WRITABLE.
+        """
+        aside: list[SetAside] = []
+        lines: list[Line] = []
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            names = [entry.name for entry in os.scandir(self._directory) if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            raise not_writable(self._directory, error) from error
+        with self._lock:
+            for name in sorted(names):
+                if not name_faults(name):
+                    lines += self._open_environment(name, aside)
+            self._index.fill(lines)
+        return aside
+
+    def reserve(self, environment: str, kind: DeploymentKind, now: datetime) -> tuple[str, int]:
+        """Return a deployment id that nobody has or gets, and the environment's next sequence."""
+        first = f"{kind.value}_{environment}_{int(now.timestamp())}"
+        with self._lock:
+            deployment_id, number = first, 1
+            while self._taken(environment, deployment_id):
+                number += 1
+                deployment_id = f"{first}_{number}"
+            self._reserved.add(deployment_id)
+            self._highest[environment] = self._highest.get(environment, 0) + 1
+            return deployment_id, self._highest[environment]
+
+    def pass_over(self, environment: str, sequence: int) -> None:
+        """Give out no sequence up to this one: somebody else knows that it was used."""
+        with self._lock:
+            self._highest[environment] = max(self._highest.get(environment, 0), sequence)
+
+    def create(self, record: ConfigDeployment) -> None:
+        """Write a record that is not there yet, durably.
+
+        Raises:
+            FileExistsError: it is there.
+            UnavailableError: STATE_NOT_WRITABLE.
+        """
+        self._write(record, replace=False)
+
+    def save(self, record: ConfigDeployment) -> None:
+        """Write a record durably, over what is there.
+
+        Raises:
+            RecordError: RECORD_NEWER, what is there is a newer daemon's.
+            UnavailableError: STATE_NOT_WRITABLE.
+        """
+        with self._lock:
+            self._check_usable(record.deployment_id)
+        self._write(record, replace=True)
+
+    def get(self, deployment_id: str) -> ConfigDeployment:
+        """Return one record.
+
+        Raises:
+            NotFoundError: DEPLOYMENT_NOT_FOUND.
+            RecordError: it cannot be read; the message says why.
+        """
+        with self._lock:
+            self._check_usable(deployment_id)
+            line = self._index.get(deployment_id)
+        if line is None:
+            raise NotFoundError(
+                f"there is no deployment {deployment_id!r:.200}",
+                reason="DEPLOYMENT_NOT_FOUND",
+                hint="list them: headgate deployments",
+            )
+        return self._read(line)
+
+    def page(
+        self,
+        environment: str | None,
+        *,
+        limit: int,
+        before: Cursor | None,
+        statuses: frozenset[DeploymentStatus],
+    ) -> tuple[list[ConfigDeployment], Cursor | None]:
+        """Return up to `limit` records, newest first, and where the next page begins (None: there is none).
+
+        Args:
+            environment: None: all, ordered by when they were asked for.
+            limit: how many at most.
+            before: what the page before returned.
+            statuses: empty: any.
+        """
+        with self._lock:
+            found = (
+                line
+                for line in self._index.newest_first(environment, before)
+                if not statuses or line.status in statuses
+            )
+            lines = list(islice(found, limit + 1))
+        records = list(self._readable(lines[:limit]))
+        return records, place(lines[limit - 1]) if len(lines) > limit else None
+
+    def last(self, environment: str) -> ConfigDeployment | None:
+        """Return an environment's newest record, None where there is none."""
+        with self._lock:
+            lines = self._index.of(environment)[::-1]
+        return next(self._readable(lines), None)
+
+    def by_status(self, environment: str, status: DeploymentStatus) -> list[str]:
+        """Return the ids of an environment's deployments in a status, oldest first."""
+        with self._lock:
+            return [line.deployment_id for line in self._index.of(environment) if line.status == status]
+
+    def unfinished(self) -> list[ConfigDeployment]:
+        """Return the records that say they are not finished."""
+        with self._lock:
+            lines = [line for line in self._index.all() if not line.status.finished]
+        return list(self._readable(lines))
+
+    def _open_environment(self, name: str, aside: list[SetAside]) -> Iterator[Line]:
+        directory = self._directory / name
+        try:
+            sweep_temporaries(directory)
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (HeadgateError, OSError) as error:
+            aside.append(SetAside(directory, None, f"it cannot be read: {error}"))
+            return
+        try:
+            decoder = msgspec.json.Decoder(Line)
+            for file in os.listdir(descriptor):
+                if file.endswith(".json"):
+                    line = self._open_record(name, file, descriptor, decoder)
+                    if isinstance(line, Line):
+                        self.pass_over(name, line.sequence)
+                        yield line
+                    else:
+                        aside.append(line)
+                elif damaged := _DAMAGED.fullmatch(file):
+                    self._note_unusable(name, damaged[1], _bytes_of(directory / file), "")
+        finally:
+            os.close(descriptor)
+
+    def _open_record(
+        self, name: str, file: str, directory: int, decoder: msgspec.json.Decoder[Line]
+    ) -> Line | SetAside:
+        raw = b""
+        try:
+            raw = read_whole(file, directory)
+            line = decoder.decode(raw)
+            if line.schema_version <= SCHEMA_VERSION and f"{line.deployment_id}.json" == file and line.environment == name:
+                line.environment = name  # one text for all
+                return line
+        except (OSError, msgspec.MsgspecError):
+            pass
+        path = self._directory / name / file
+        found = read_record(path, decode_deployment)
+        if not isinstance(found, SetAside):
+            why = f"it is the record of {found.deployment_id!r:.200} in {found.environment!r:.80}"
+            found = SetAside(path, None, f"{why}, not of {path.stem!r} in {name!r}")
+        self._note_unusable(name, path.stem, raw, found.why if found.moved_to is None else "")
+        return found
+
+    def _note_unusable(self, environment: str, deployment_id: str, raw: bytes, why: str) -> None:
+        """Keep its id from being given out again, and its sequence, as far as that can be made out.
+
+        `why` is empty where the file was moved away: then there is no such deployment any more.
+        """
+        self._reserved.add(deployment_id)
+        if why:
+            self._unusable[deployment_id] = why
+        found = _SEQUENCE.search(raw)
+        self.pass_over(environment, int(found[1]) if found else self._highest.get(environment, 0) + 1)
+
+    def _check_usable(self, deployment_id: str) -> None:
+        if deployment_id in self._unusable:
+            raise RecordError(
+                f"cannot use the record of {deployment_id}: {self._unusable[deployment_id]}",
+                reason="RECORD_NEWER" if "schema version" in self._unusable[deployment_id] else "",
+                hint="look at the file; the daemon goes on without it",
+            )
+
+    def _taken(self, environment: str, deployment_id: str) -> bool:
+        return (
+            deployment_id in self._reserved
+            or deployment_id in self._index
+            or os.path.lexists(self._path(environment, deployment_id))
+        )
+
+    def _write(self, record: ConfigDeployment, *, replace: bool) -> None:
+        directory = self._directory / record.environment
+        try:
+            if not directory.is_dir():
+                directory.mkdir(mode=0o700, exist_ok=True)
+                sync_directory(self._directory)
+        except OSError as error:
+            raise not_writable(directory, error) from error
+        write_durable(directory, f"{record.deployment_id}.json", encode_deployment(record), replace=replace)
+        with self._lock:
+            self._index.add(
+                Line(
+                    SCHEMA_VERSION,
+                    record.deployment_id,
+                    record.environment,
+                    record.status,
+                    record.sequence,
+                    time_text(record.deployed_at),
+                )
+            )
+            self.pass_over(record.environment, record.sequence)
+            self._reserved.discard(record.deployment_id)
+
+    def _path(self, environment: str, deployment_id: str) -> Path:
+        return self._directory / environment / f"{deployment_id}.json"
+
+    def _readable(self, lines: list[Line]) -> Iterator[ConfigDeployment]:
+        for line in lines:
+            try:
+                yield self._read(line)
+            except HeadgateError:
+                continue  # named in the log of whoever opened it, or set aside just now

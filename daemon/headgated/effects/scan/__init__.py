@@ -1,0 +1,7 @@
+"""Reading sources: which files they offer, what is in them, and whether they hold still."""
+
+from headgated.effects.scan.git import git_busy
+from headgated.effects.scan.limits import ScanLimits
+from headgated.effects.scan.source import Source
+
+__all__ = ["ScanLimits", "Source", "git_busy"]

@@ -1,0 +1,134 @@
+"""Looking at one name through a directory's descriptor, without following a link and without waiting for anybody.
+
+A *signature* packs what changes whenever a file's content or attributes do; equal signatures mean "need not be read again",
+unless the file was so young when it was read (`is_racy`) that a later write could leave the same times.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CHUNK = 1 << 20
+"""Bytes read at once."""
+
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+MOVED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EAGAIN, errno.ESTALE})
+"""Errors that say "it is no longer what it was a moment ago"."""
+
+_SECOND = 1_000_000_000
+_FINE_CLOCK = 50_000_000
+_COARSE_CLOCK = 2_100_000_000
+
+_pack = struct.Struct("=IIIQqqQQ").pack
+
+
+class MovedError(Exception):
+    """What was to be read is no longer what it was; look again."""
+
+
+def look(directory: int, name: bytes) -> os.stat_result:
+    """Return what `name` in `directory` is; a symlink itself, not what it leads to."""
+    return os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+
+def signature(found: os.stat_result) -> bytes:
+    """Return mode, owner, size, times, inode and device in one value."""
+    facts = (
+        found.st_mode,
+        found.st_uid,
+        found.st_gid,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        found.st_ino,
+        found.st_dev,
+    )
+    try:
+        return _pack(*facts)
+    except struct.error:  # somebody set a time thousands of years from now
+        return repr(facts).encode()
+
+
+def is_racy(found: os.stat_result, read_at: int) -> bool:
+    """Tell whether what was read at `read_at` (nanoseconds since the epoch) may yet change under the same signature.
+
+    Kernels stamp by a clock that ticks every few milliseconds, some file systems in whole seconds. Git's index has the
+    same rule. A time in the future counts as racy.
+    """
+    tick = _FINE_CLOCK if found.st_ctime_ns % _SECOND else _COARSE_CLOCK
+    return read_at - found.st_ctime_ns < tick
+
+
+@contextmanager
+def opened(name: bytes | str, flags: int, directory: int | None = None) -> Iterator[int]:
+    """Open `name` (in `directory`, where given), and close it afterwards."""
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_unmoved(directory: int, name: bytes, expected: bytes) -> Iterator[bytes]:
+    """Yield the content of the file whose `signature` is `expected`, at most 1 MiB at once; good once all is read.
+
+    Raises:
+        MovedError: it is not that file, or no longer, or it changed while it was read.
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(name, OPEN_FILE, dir_fd=directory)
+    try:
+        found = os.fstat(descriptor)
+        if signature(found) != expected:
+            raise MovedError
+        yield from _chunks(descriptor, found.st_size)
+        if signature(os.fstat(descriptor)) != expected:
+            raise MovedError
+    finally:
+        os.close(descriptor)
+
+
+def digest_unmoved(directory: int, name: bytes, expected: bytes) -> tuple[bytes, bool]:
+    """Return (SHA-256, whether rendering may change it: it has a `$` and no NUL). Otherwise as `read_unmoved`."""
+    sha, dollar, nul = hashlib.sha256(), False, False
+    for chunk in read_unmoved(directory, name, expected):
+        sha.update(chunk)
+        dollar = dollar or b"$" in chunk
+        nul = nul or b"\0" in chunk
+    return sha.digest(), dollar and not nul
+
+
+def read_known(descriptor: int, size: int, digest: bytes) -> Iterator[bytes]:
+    """Yield a file's content, at most 1 MiB at once, the last of it only after all proved to be what `digest` says.
+
+    Raises:
+        MovedError: it is not.
+        OSError: it cannot be read.
+    """
+    sha, last = hashlib.sha256(), b""
+    for chunk in _chunks(descriptor, size):
+        if last:
+            yield last
+        sha.update(chunk)
+        last = chunk
+    if sha.digest() != digest or os.fstat(descriptor).st_size != size:
+        raise MovedError
+    if last:
+        yield last
+
+
+def _chunks(descriptor: int, size: int) -> Iterator[bytes]:
+    """Yield exactly `size` bytes; never more, however fast a file grows."""
+    while size:
+        chunk = os.read(descriptor, min(size, CHUNK))
+        if not chunk:
+            raise MovedError
+        size -= len(chunk)
+        yield chunk

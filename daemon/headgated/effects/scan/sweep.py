@@ -1,0 +1,283 @@
+"""One look at a source, whole or in part.
+
+Walks by directory descriptors and follows no symlink. Files whose signature is the known one are not opened. A name that
+cannot be had becomes a fault and keeps what was known of it; a name that moves under the look is noted in `moved`, and
+the look proves nothing until another one finds everything as this one did.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from headgated.core.errors import LimitError
+from headgated.core.ignore import DEFAULT_RULES, IGNORE_FILE, Rules
+from headgated.core.paths import escape, join
+from headgated.core.source import ScanFault
+from headgated.core.tree import EMPTY, Entry, Kind
+from headgated.effects.scan.dirty import Dirty
+from headgated.effects.scan.known import Draft, Known
+from headgated.effects.scan.limits import ScanLimits
+from headgated.effects.scan.reading import (
+    MOVED,
+    OPEN_DIRECTORY,
+    MovedError,
+    digest_unmoved,
+    is_racy,
+    look,
+    opened,
+    read_unmoved,
+    signature,
+)
+
+_LONGEST_PATH = 4095
+_IGNORE_FILE_LIMIT = 65536
+_SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Sweep:
+    """One look.
+
+    Attributes:
+        moved: paths that changed while they were looked at.
+        names: how many names were looked at; from two on, only another look can tell whether they belong together.
+    """
+
+    def __init__(self, limits: ScanLimits, *, trust: bool = True) -> None:
+        self.moved: list[bytes] = []
+        self.names = 0
+        self._limits = limits
+        self._trust = trust
+        self._accepted = 0
+        self._numbers: dict[int, int] = {}
+
+    def run(self, root: int, known: Known, dirty: Dirty) -> Known:
+        """Return what is known after looking at the dirty parts of the directory `root`; an empty `dirty` means all of it.
+
+        Raises:
+            OSError: the root cannot be read.
+            LimitError: there are more entries than allowed.
+        """
+        after = self._directory(root, os.fstat(root), known, b"", DEFAULT_RULES, dirty)
+        self._check_count(after.count)
+        return after
+
+    def _directory(
+        self, here: int, found: os.stat_result, known: Known, path: bytes, inherited: Rules, dirty: Dirty
+    ) -> Known:
+        draft = Draft(known)
+        identity = (found.st_dev, found.st_ino)
+        partly = (
+            dirty and IGNORE_FILE not in dirty and known.identity == identity and known.inherited is inherited
+        )
+        if partly and known.rules is not None:
+            rules, rules_signature = known.rules, known.rules_signature
+            self._look_at_some(here, path, rules, dirty, draft)
+        else:
+            rules, rules_signature = self._rules(here, path, inherited, draft)
+            self._look_at_all(here, path, rules, draft)
+        entry = self._entry(Kind.DIRECTORY, found) if path else EMPTY.entry
+        self.names += entry != known.directory.entry
+        return draft.finished(entry, identity, inherited, rules, rules_signature)
+
+    def _look_at_all(self, here: int, path: bytes, rules: Rules, draft: Draft) -> None:
+        trusted = draft.known.signatures if self._trust and rules is draft.known.rules else {}
+        seen, directories = set[bytes](), list[bytes]()
+        self.names += 2
+        with os.scandir(here) as items:
+            for item in items:
+                name = os.fsencode(item.name)
+                try:
+                    known = trusted.get(name)
+                    if known is not None and known == signature(item.stat(follow_symlinks=False)):
+                        seen.add(name)
+                        continue
+                    below, is_directory = join(path, name), item.is_dir(follow_symlinks=False)
+                    if rules.ignores(below, is_directory=is_directory):
+                        continue
+                    seen.add(name)
+                    self._accept()
+                    if is_directory:
+                        directories.append(name)
+                    else:
+                        self._leaf(here, name, below, item.stat(follow_symlinks=False), draft)
+                except OSError as error:
+                    seen.add(name)
+                    self._failed(name, join(path, name), error, draft)
+        for name in directories:
+            self._enter(here, name, join(path, name), rules, {}, draft)
+        draft.drop_all_but(seen)
+
+    def _look_at_some(self, here: int, path: bytes, rules: Rules, dirty: Dirty, draft: Draft) -> None:
+        for name, dirty_below in dirty.items():
+            below = join(path, name)
+            try:
+                found = look(here, name)
+            except FileNotFoundError:
+                self.names += 1
+                draft.drop(name)
+                continue
+            except OSError as error:
+                self.names += 1
+                self._failed(name, below, error, draft)
+                continue
+            is_directory = stat.S_ISDIR(found.st_mode)
+            known = draft.known.below if is_directory else draft.known.signatures
+            if name not in known and rules.ignores(below, is_directory=is_directory):
+                draft.drop(name)
+            elif is_directory:
+                self._enter(here, name, below, rules, dirty_below, draft)
+            else:
+                self.names += 1
+                self._leaf(here, name, below, found, draft)
+
+    def _enter(self, here: int, name: bytes, path: bytes, rules: Rules, dirty: Dirty, draft: Draft) -> None:
+        """Look at a directory. Where it cannot be read, that is one fault, and all that was known below stays."""
+        if path.count(b"/") >= self._limits.max_depth:
+            why = f"it is more than {self._limits.max_depth} directories deep"
+            draft.keep_fault(name, _refusal(path, "TOO_DEEP", why))
+            return
+        if len(path) > _LONGEST_PATH:
+            draft.keep_fault(name, _too_long(path))
+            return
+        known = draft.known.below.get(name)
+        if known is None or name in draft.known.own_faults:
+            known, dirty = known or Known(), {}
+        try:
+            with opened(name, OPEN_DIRECTORY, here) as below:
+                draft.keep_directory(name, self._directory(below, os.fstat(below), known, path, rules, dirty))
+        except OSError as error:
+            self._failed(name, path, error, draft)
+
+    def _leaf(self, here: int, name: bytes, path: bytes, found: os.stat_result, draft: Draft) -> None:
+        """Look at anything but a directory."""
+        now_signature = signature(found)
+        if self._trust and draft.known.signatures.get(name) == now_signature:
+            return
+        if fault := self._refused(path, found):
+            draft.keep_fault(name, fault)
+            return
+        read_at = time.time_ns()
+        try:
+            entry = self._read(here, name, found, now_signature)
+        except MovedError:
+            self.moved.append(path)
+        except OSError as error:
+            self._failed(name, path, error, draft)
+        else:
+            draft.keep_leaf(name, entry, b"" if is_racy(found, read_at) else now_signature)
+
+    def _refused(self, path: bytes, found: os.stat_result) -> ScanFault | None:
+        kind = stat.S_IFMT(found.st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFLNK):
+            what = _SPECIAL.get(kind, "of an unknown kind")
+            return _refusal(path, "SPECIAL_FILE", f"it is {what}, not a file, directory or symlink")
+        if kind == stat.S_IFREG and found.st_mode & (stat.S_ISUID | stat.S_ISGID):
+            return _refusal(path, "SETUID", "it has the setuid or setgid bit")
+        if found.st_size > self._limits.max_file_bytes:
+            why = f"it has {found.st_size} bytes, more than the limit of {self._limits.max_file_bytes}"
+            return _refusal(path, "TOO_LARGE", why)
+        if len(path) > _LONGEST_PATH:
+            return _too_long(path)
+        return None
+
+    def _read(self, here: int, name: bytes, found: os.stat_result, expected: bytes) -> Entry:
+        if stat.S_ISLNK(found.st_mode):
+            target = os.readlink(name, dir_fd=here)
+            if signature(look(here, name)) != expected:
+                raise MovedError
+            return self._entry(Kind.SYMLINK, found, target=target)
+        digest, template = digest_unmoved(here, name, expected)
+        return self._entry(Kind.FILE, found, digest=digest, template=template)
+
+    def _entry(
+        self,
+        kind: Kind,
+        found: os.stat_result,
+        *,
+        digest: bytes = b"",
+        target: bytes = b"",
+        template: bool = False,
+    ) -> Entry:
+        """Make an entry; equal numbers are one object, of which 100,000 files need few."""
+        one = self._numbers.setdefault
+        return Entry(
+            kind,
+            None if kind == Kind.SYMLINK else one(found.st_mode & 0o7777, found.st_mode & 0o7777),
+            digest,
+            found.st_size if kind == Kind.FILE else 0,
+            target,
+            one(found.st_uid, found.st_uid),
+            one(found.st_gid, found.st_gid),
+            template,
+        )
+
+    def _rules(self, here: int, path: bytes, inherited: Rules, draft: Draft) -> tuple[Rules, bytes]:
+        """Return what is ignored in a directory, and the signature of the ignore file that says so (see `Known`).
+
+        Where the file cannot be had, that is a fault, and the rules stay what they were.
+        """
+        known = draft.known
+        before = known.rules if known.rules is not None and known.inherited is inherited else inherited
+        try:
+            found = look(here, IGNORE_FILE)
+        except FileNotFoundError:
+            draft.clear_fault(b"")
+            return inherited, b""
+        now_signature = signature(found)
+        if self._trust and now_signature == known.rules_signature and known.inherited is inherited:
+            return before, now_signature
+        shown = join(path, IGNORE_FILE)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _IGNORE_FILE_LIMIT:
+            why = f"it is not a regular file of at most {_IGNORE_FILE_LIMIT} bytes"
+            draft.keep_fault(b"", ScanFault(shown, "IGNORE_FILE", f"cannot read {escape(shown)}: {why}"))
+            return before, b""
+        read_at = time.time_ns()
+        try:
+            content = b"".join(read_unmoved(here, IGNORE_FILE, now_signature))
+        except MovedError:
+            self.moved.append(shown)
+            return before, b""
+        except OSError as error:
+            self._failed(b"", shown, error, draft)
+            return before, b""
+        rules, complaints = inherited.extended(path, content)
+        if complaints:
+            why = "; ".join(complaints)
+            draft.keep_fault(
+                b"", ScanFault(shown, "IGNORE_FILE", f"cannot understand {escape(shown)}: {why}")
+            )
+        else:
+            draft.clear_fault(b"")
+        return before if rules == before else rules, b"" if is_racy(found, read_at) else now_signature
+
+    def _failed(self, name: bytes, path: bytes, error: OSError, draft: Draft) -> None:
+        if error.errno in MOVED:
+            self.moved.append(path)
+        else:
+            draft.keep_fault(
+                name, ScanFault(path, "UNREADABLE", f"cannot read {escape(path)}: {error.strerror}")
+            )
+
+    def _accept(self) -> None:
+        self._accepted += 1
+        self._check_count(self._accepted)
+
+    def _check_count(self, count: int) -> None:
+        if count > self._limits.max_files:
+            why = f"it has more than {self._limits.max_files} files and directories"
+            raise LimitError(f"cannot read the source: {why}", reason="TOO_MANY_FILES")
+
+
+def _refusal(path: bytes, reason: str, why: str) -> ScanFault:
+    return ScanFault(path, reason, f"cannot deploy {escape(path)}: {why}")
+
+
+def _too_long(path: bytes) -> ScanFault:
+    return _refusal(path, "PATH_TOO_LONG", f"its path is longer than {_LONGEST_PATH} bytes")

@@ -1,0 +1,137 @@
+"""Performs the steps: all of them, or none.
+
+What a rename takes away is looked at afterwards, when nobody can put something else in its place any more; if it is not
+what the plan had found, somebody was faster, and everything goes back.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from headgated.core.errors import DeploymentFailedError, HeadgateError
+from headgated.core.steps import Attributes, Put, RemoveDirectory, Step, Take, touched
+from headgated.core.tree import Entry, Kind
+from headgated.effects.target.attributes import change
+from headgated.effects.target.failure import failed, moved
+from headgated.effects.target.look import file_entry
+from headgated.effects.target.motion import arrive, leave, trade
+from headgated.effects.target.repair import Repair
+from headgated.effects.target.site import Site
+from headgated.effects.target.survey import state_of_content
+from headgated.effects.target.verdict import State
+
+
+class Applier:
+    """Applies staged steps."""
+
+    def __init__(self, site: Site) -> None:
+        """Take what to work with; one applier for one deployment."""
+        self._site = site
+        self._staged: dict[bytes, tuple[os.stat_result, bytes | None]] = {}
+
+    def run(self, planned: Sequence[Step]) -> None:
+        """Perform the steps in order and bring them to the disk.
+
+        Raises:
+            TargetMovedError: the target is not what the plan found. Everything is as before; no temporary is left.
+            DeploymentFailedError: a call failed; the reason says why, and everything is as before. UNDO_FAILED: it is
+                not, and `Target.recover` has to be tried again.
+        """
+        try:
+            for step in planned:
+                self._perform(step)
+            self._site.sync_directories(touched(planned))
+        except BaseException as error:
+            self._undo(planned, error)
+            raise
+        with suppress(OSError):  # it is done; what is not remembered is read again
+            for step in planned:
+                self._remember(step)
+
+    def _undo(self, planned: Sequence[Step], error: BaseException) -> None:
+        try:
+            Repair(self._site).back(planned)
+        except HeadgateError as second:
+            first = error.message if isinstance(error, HeadgateError) else repr(error)
+            raise DeploymentFailedError(
+                f"{first}; then {second.message}", reason=second.reason, hint=second.hint, paths=second.paths
+            ) from error
+
+    def _perform(self, step: Step) -> None:
+        try:
+            match step:
+                case Put():
+                    self._put(step)
+                case Take():
+                    self._take(step)
+                case Attributes():
+                    change(self._site, step)
+                case RemoveDirectory():
+                    pass  # in finish: it has no inverse
+        except OSError as error:
+            raise failed("remove" if isinstance(step, Take) else "place", step.path, error) from error
+
+    def _put(self, step: Put) -> None:
+        site = self._site
+        staged = site.look(step.temp)
+        before = site.look(step.path)
+        if staged is None or (before is None) != (step.expected is None):
+            raise moved(step.path)
+        site.marks[staged.st_dev, staged.st_ino] = State.NEW
+        self._staged[step.path] = staged, site.lens.digest(step.temp, staged)
+        if step.expected is None or before is None:
+            arrive(site, step)
+            return
+        trade(site, step)
+        self._verify(step, step.expected, before)
+
+    def _take(self, step: Take) -> None:
+        before = self._site.look(step.path)
+        if before is None:
+            raise moved(step.path)
+        leave(self._site, step)
+        self._verify(step, step.expected, before)
+
+    def _verify(self, step: Put | Take, expected: Entry, before: os.stat_result) -> None:
+        """Check that what went away is what the plan had found, by its signature if that is known, else by its content."""
+        site = self._site
+        there = site.look(step.temp)
+        if there is None:
+            raise moved(step.path)
+        mark = (there.st_dev, there.st_ino)
+        digest = site.lens.digest(step.path, before) if expected.kind == Kind.FILE else None
+        if digest is not None and _unchanged(before, there) and expected.matches(file_entry(before, digest)):
+            site.lens.remember(step.temp, there, digest, time.time_ns())
+        else:
+            site.marks[mark] = State.OTHER
+            if state_of_content(site, step, step.temp) is not State.OLD:
+                raise moved(step.path)
+        site.marks[mark] = State.OLD
+
+    def _remember(self, step: Step) -> None:
+        """What we put needs not be read to be known."""
+        lens = self._site.lens
+        if not isinstance(step, Put):
+            lens.forget(step.path)
+            return
+        for member in step.members:
+            lens.moved(step.temp + member.path[len(step.path) :], member.path)
+        (staged, digest), there = self._staged[step.path], self._site.look(step.path)
+        if digest is not None and there is not None and _unchanged(staged, there):
+            lens.remember(step.path, there, digest, time.time_ns())
+
+
+def _unchanged(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether it is the same file as before a rename, which changes nothing but the ctime."""
+    return (
+        one.st_ino == other.st_ino
+        and one.st_size == other.st_size
+        and one.st_mtime_ns == other.st_mtime_ns
+        and one.st_uid == other.st_uid
+        and one.st_gid == other.st_gid
+        and stat.S_IMODE(one.st_mode) == stat.S_IMODE(other.st_mode)
+    )

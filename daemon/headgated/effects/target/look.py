@@ -1,0 +1,172 @@
+"""What is at a path: kind, attributes and the digest of its content.
+
+A file is read once for each signature (device, inode, size, mtime, ctime) it has been seen with. A signature is remembered
+only if its ctime was old enough when it was taken that a later write must show: 50 ms, or at once on a file system that
+was found to give every looked-at change its own time (Linux 6.13). What no signature shows is a write through a memory
+mapping made before; only reading anew finds that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+import time
+from collections.abc import Iterator
+
+from headgated.core.paths import join
+from headgated.core.tree import Entry, Kind
+from headgated.effects.beneath import GONE, Beneath
+from headgated.effects.target.failure import moved
+
+CHUNK = 1 << 20
+"""Bytes read at once."""
+RACY = 50_000_000
+"""Nanoseconds for which a change may hide behind the ctime of the one before it."""
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SIGNATURE = struct.Struct("=QQQqq")
+_ATTEMPTS = 5
+
+
+class SpecialFileError(Exception):
+    """A FIFO, socket or device is there."""
+
+
+class Lens:
+    """Tells what is at a path; remembers digests. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+        self.fine_times: dict[int, bool] = {}
+        """For each device that was tried: whether it gives every looked-at change its own ctime."""
+
+    def entry(self, directory: int, name: bytes, path: bytes) -> Entry | None:
+        """Return what `name` in the open directory is; None where there is nothing.
+
+        Args:
+            directory: a descriptor.
+            name: in it.
+            path: relative to the target, for what is remembered and for errors.
+
+        Raises:
+            SpecialFileError: neither file nor directory nor symlink.
+            TargetMovedError: it changes all the time.
+            OSError: it cannot be read.
+        """
+        try:
+            there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(there.st_mode):
+                digest = self.digest(path, there)
+                if digest is None:
+                    there, digest = self._read(directory, name, path)
+                return file_entry(there, digest)
+            if stat.S_ISLNK(there.st_mode):
+                target = os.readlink(name, dir_fd=directory)
+                return Entry(Kind.SYMLINK, target=target, uid=there.st_uid, gid=there.st_gid)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(there.st_mode):
+            return Entry(Kind.DIRECTORY, stat.S_IMODE(there.st_mode), uid=there.st_uid, gid=there.st_gid)
+        raise SpecialFileError(path)
+
+    def below(self, beneath: Beneath, path: bytes) -> dict[bytes, Entry | None]:
+        """Return all that is below the directory at `path`, by path from there; None for special files.
+
+        Raises:
+            OSError, TargetMovedError: as `entry`, and where there is no directory.
+        """
+        found: dict[bytes, Entry | None] = {}
+        ahead = [b""]
+        while ahead:
+            inner = ahead.pop()
+            at = join(path, inner) if inner else path
+            try:
+                directory = beneath.directory(at)
+            except OSError as error:
+                if inner and error.errno in GONE:
+                    continue  # it went while we looked
+                raise
+            for name in sorted(os.fsencode(n) for n in os.listdir(directory)):
+                here = join(inner, name)
+                try:
+                    entry = self.entry(directory, name, join(at, name))
+                except SpecialFileError:
+                    found[here] = None
+                    continue
+                if entry is not None:
+                    found[here] = entry
+                    if entry.kind == Kind.DIRECTORY:
+                        ahead.append(here)
+        return found
+
+    def digest(self, path: bytes, there: os.stat_result) -> bytes | None:
+        """Return the digest of the file at `path` if it is known to be the same as when it was read."""
+        known = self._known.get(path)
+        return known[_SIGNATURE.size :] if known is not None and known.startswith(_signature(there)) else None
+
+    def remember(self, path: bytes, there: os.stat_result, digest: bytes, taken_at: int) -> None:
+        """Note that the file at `path`, when its stat was `there`, had this content.
+
+        Args:
+            path: relative to the target.
+            there: taken before the content was read, or after we wrote it.
+            digest: SHA-256.
+            taken_at: when `there` was taken, nanoseconds since the epoch.
+        """
+        if self.fine_times.get(there.st_dev) or taken_at - there.st_ctime_ns >= RACY:
+            self._known[path] = _signature(there) + digest
+        else:
+            self._known.pop(path, None)
+
+    def forget(self, path: bytes) -> None:
+        """Read the file at `path` anew when next asked."""
+        self._known.pop(path, None)
+
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Note that what was at `old` is at `new`, by a rename of a directory above it."""
+        known = self._known.pop(old, None)
+        if known is not None:
+            self._known[new] = known
+
+    def _read(self, directory: int, name: bytes, path: bytes) -> tuple[os.stat_result, bytes]:
+        fd = os.open(name, _READ, dir_fd=directory)
+        try:
+            for _ in range(_ATTEMPTS):
+                taken_at = time.time_ns()
+                before = os.fstat(fd)
+                if not stat.S_ISREG(before.st_mode):
+                    raise SpecialFileError(path)
+                digest = hashlib.sha256()
+                for chunk in chunks(fd):
+                    digest.update(chunk)
+                if _signature(os.fstat(fd)) == _signature(before):
+                    self.remember(path, before, digest.digest(), taken_at)
+                    return before, digest.digest()
+                os.lseek(fd, 0, os.SEEK_SET)
+        finally:
+            os.close(fd)
+        raise moved(path)
+
+
+def file_entry(there: os.stat_result, digest: bytes) -> Entry:
+    """Return the entry of a regular file."""
+    return Entry(
+        Kind.FILE, stat.S_IMODE(there.st_mode), digest, there.st_size, uid=there.st_uid, gid=there.st_gid
+    )
+
+
+def open_file(directory: int, name: bytes) -> int:
+    """Open a file for reading without following a symlink or waiting for a FIFO's writer."""
+    return os.open(name, _READ, dir_fd=directory)
+
+
+def chunks(fd: int) -> Iterator[bytes]:
+    """Yield the rest of a file, at most `CHUNK` bytes at a time."""
+    while chunk := os.read(fd, CHUNK):
+        yield chunk
+
+
+def _signature(there: os.stat_result) -> bytes:
+    return _SIGNATURE.pack(there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)

@@ -1,0 +1,218 @@
+"""Makes what is to be put, whole and on disk, under temporary names beside its destination.
+
+Nothing that readers look at changes here. Each file is written, given its owner and bits, and synced before `run` returns;
+of many files the syncs run side by side, for they share commits of the file system's journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Self
+
+from headgated.core.errors import SourceMovedError
+from headgated.core.paths import escape
+from headgated.core.plan import Change
+from headgated.core.steps import Put, Step
+from headgated.core.tree import Entry, Kind
+from headgated.effects.target.acts import Acts
+from headgated.effects.target.clear import remove_all
+from headgated.effects.target.failure import failed
+from headgated.effects.target.look import open_file
+from headgated.effects.target.metadata import dress, dress_link
+from headgated.effects.target.site import Site
+
+_AT_ONCE = 16
+_FEW = 4
+_IN_FLIGHT = 128
+_TICKS = 8
+"""Changes in a row, all within microseconds: a clock that ticks every millisecond cannot tell them apart."""
+
+
+class Stager:
+    """Stages the puts of one deployment."""
+
+    def __init__(
+        self, site: Site, read: Callable[[Change], Iterable[bytes]], progress: Callable[[int], None]
+    ) -> None:
+        """Take what gives the content of a change, and what is told how many files are staged."""
+        self._site, self._read, self._progress = site, read, progress
+        self._acts = site.acts
+        self._done = 0
+        self._path = b""
+
+    def run(self, planned: Iterable[Step]) -> None:
+        """Stage; on any error remove what was staged (what cannot be removed is left for `sweep`) and raise.
+
+        Raises:
+            DeploymentFailedError: the reason says why.
+            TargetMovedError: a directory or a file to be replaced is gone.
+            SourceMovedError: the content is not what was planned.
+        """
+        puts = [step for step in planned if isinstance(step, Put)]
+        many = sum(1 + len(put.members) for put in puts) > _FEW
+        begun: list[Put] = []
+        syncs = _Syncs(self._acts, many=many)
+        try:
+            with syncs:
+                for put in puts:
+                    begun.append(put)
+                    self._put(put, syncs)
+        except OSError as error:
+            self._remove(begun)
+            raise failed("stage", self._path, error) from error
+        except BaseException:
+            self._remove(begun)
+            raise
+
+    def _remove(self, begun: list[Put]) -> None:
+        for put in begun:
+            with suppress(OSError):
+                remove_all(self._site, put.temp)
+
+    def _put(self, put: Put, syncs: _Syncs) -> None:
+        self._path = put.path
+        top = Change(put.path, put.expected, put.wanted)
+        if put.wanted.kind != Kind.DIRECTORY:
+            self._make(top, put.wanted, put.temp, syncs)
+            return
+        self._make_directory(put.temp)
+        directories = [(top, put.wanted, put.temp)]
+        for member in put.members:
+            if member.wanted is None:
+                continue
+            self._path = member.path
+            temp = put.temp + member.path[len(put.path) :]
+            if member.wanted.kind == Kind.DIRECTORY:
+                self._make_directory(temp)
+                directories.append((member, member.wanted, temp))
+            else:
+                self._make(member, member.wanted, temp, syncs)
+        for change, wanted, temp in reversed(directories):
+            self._close_directory(change, wanted, temp, syncs)
+
+    def _make_directory(self, temp: bytes) -> None:
+        directory, name = self._site.beneath.place(temp)
+        self._acts.make_directory(directory, name)
+
+    def _close_directory(self, change: Change, wanted: Entry, temp: bytes, syncs: _Syncs) -> None:
+        """Give a filled directory its attributes; only now, for it may become one that we cannot write to."""
+        self._path = change.path
+        fd = os.dup(self._site.beneath.directory(temp))
+        try:
+            dress(self._acts, fd, change.path, wanted, change.expected, None)
+        except BaseException:
+            os.close(fd)
+            raise
+        syncs.add(change.path, fd)
+
+    def _make(self, change: Change, wanted: Entry, temp: bytes, syncs: _Syncs) -> None:
+        directory, name = self._site.beneath.place(temp)
+        if wanted.kind == Kind.SYMLINK:
+            self._acts.symlink(wanted.target, directory, name)
+            dress_link(self._acts, directory, name, change.path, wanted, change.expected)
+        else:
+            self._make_file(change, wanted, directory, temp, syncs)
+        self._done += 1
+        self._progress(self._done)
+
+    def _make_file(self, change: Change, wanted: Entry, directory: int, temp: bytes, syncs: _Syncs) -> None:
+        fd = self._acts.create(directory, temp.rpartition(b"/")[2])
+        try:
+            self._write(fd, change, wanted)
+            replaced = self._replaced(change, directory)
+            try:
+                there = dress(self._acts, fd, change.path, wanted, change.expected, replaced)
+            finally:
+                if replaced is not None:
+                    os.close(replaced)
+            there = self._learn_times(fd, there)
+            self._site.lens.remember(temp, there, wanted.digest, time.time_ns())
+        except BaseException:
+            os.close(fd)
+            raise
+        syncs.add(change.path, fd)
+
+    def _write(self, fd: int, change: Change, wanted: Entry) -> None:
+        digest = hashlib.sha256()
+        for chunk in self._read(change):
+            digest.update(chunk)
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[self._acts.write(fd, rest) :]
+        if digest.digest() != wanted.digest:
+            shown = escape(change.path)
+            raise SourceMovedError(
+                f"cannot stage {shown}: its content is not what was planned", paths=[shown]
+            )
+
+    def _replaced(self, change: Change, directory: int) -> int | None:
+        """Open the file whose extended attributes are carried over."""
+        if change.expected is None or change.expected.kind != Kind.FILE:
+            return None
+        return open_file(directory, change.path.rpartition(b"/")[2])
+
+    def _learn_times(self, fd: int, there: os.stat_result) -> os.stat_result:
+        """Find out once for each device how fine its times are, so that what we wrote need not be read again."""
+        known = self._site.lens.fine_times
+        if there.st_dev in known:
+            return there
+        known[there.st_dev] = self._has_fine_times(fd, stat.S_IMODE(there.st_mode))
+        return os.fstat(fd)
+
+    def _has_fine_times(self, fd: int, mode: int) -> bool:
+        """Whether each change of a file that was looked at gives it another ctime, whatever the clock's tick."""
+        last = os.fstat(fd).st_ctime_ns
+        for _ in range(_TICKS):
+            self._acts.chmod(fd, mode)
+            now = os.fstat(fd).st_ctime_ns
+            if now == last:
+                return False
+            last = now
+        return True
+
+
+class _Syncs:
+    """Syncs and closes descriptors: at once, or many side by side. A context manager; its end waits for all."""
+
+    def __init__(self, acts: Acts, *, many: bool) -> None:
+        self._acts = acts
+        self._pool = ThreadPoolExecutor(_AT_ONCE) if many else None
+        self._running: deque[Future[None]] = deque()
+
+    def add(self, path: bytes, fd: int) -> None:
+        """Take over `fd` of what will be at `path`.
+
+        Raises:
+            DeploymentFailedError: this or an earlier one did not reach the disk.
+        """
+        if self._pool is None:
+            self._sync(path, fd)
+            return
+        self._running.append(self._pool.submit(self._sync, path, fd))
+        if len(self._running) > _IN_FLIGHT:
+            self._running.popleft().result()
+
+    def _sync(self, path: bytes, fd: int) -> None:
+        try:
+            self._acts.sync(fd)
+        except OSError as error:
+            raise failed("sync", path, error) from error
+        finally:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        if error is None:
+            while self._running:
+                self._running.popleft().result()

@@ -1,0 +1,261 @@
+"""The target of an environment: a directory on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from headgated.core.errors import DeploymentFailedError
+from headgated.core.paths import escape, join
+from headgated.core.plan import Change
+from headgated.core.steps import OWN_PREFIX, Put, Step, Take
+from headgated.core.tree import Entry
+from headgated.effects.beneath import GONE
+from headgated.effects.target.acts import Acts
+from headgated.effects.target.apply import Applier
+from headgated.effects.target.clear import remove_all
+from headgated.effects.target.content import entry_at, read_verified
+from headgated.effects.target.failure import failed, refused
+from headgated.effects.target.look import Lens, SpecialFileError
+from headgated.effects.target.probe import probe
+from headgated.effects.target.repair import Repair
+from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneath
+from headgated.effects.target.site import Site
+from headgated.effects.target.stage import Stager
+from headgated.effects.target.verdict import Verdict, forward
+
+
+class Target:
+    """Looks at a target directory and changes it all or nothing.
+
+    The way of a deployment: `observe`, plan, `prepare`, `stage`, commit the intent to history, `apply`, record it as applied,
+    `finish`. Before the commit a crash leaves temporaries for `sweep`; after it, something for `recover`. Looking is
+    thread-safe; only one thread may change a target at a time.
+
+    Errors are of `core.errors`: DeploymentFailedError with a reason, TargetMovedError where somebody else was faster. Besides
+    what each method names, TARGET_SYMLINK and TARGET_NOT_A_DIRECTORY say that the target itself is no longer a directory
+    at its real path.
+    """
+
+    def __init__(self, root: str, *, acts: Acts | None = None, openat2: bool = True) -> None:
+        """Touch nothing.
+
+        Args:
+            root: absolute, without symlinks (its real path). It need not exist.
+            acts: how to change things; for tests.
+            openat2: whether to use that call where the kernel has it.
+        """
+        self._root = os.fsencode(root)
+        self._acts = acts or Acts()
+        self._openat2 = openat2
+        self._lens = Lens()
+
+    def observe(self, paths: Iterable[bytes]) -> dict[bytes, Entry | None]:
+        """Return what is at each path, with all attributes; None where there is nothing, or no directory to be in.
+
+        Raises:
+            DeploymentFailedError: SPECIAL_FILE (every such path), or it cannot be read.
+            TargetMovedError: a file changes all the time.
+        """
+        found: dict[bytes, Entry | None] = dict.fromkeys(paths)
+        special = []
+        with _none_if_missing(), self._site() as site:
+            for path in found:
+                try:
+                    found[path] = entry_at(site, path)
+                except SpecialFileError:
+                    special.append(path)
+        _refuse_special(special)
+        return found
+
+    def below(self, path: bytes) -> dict[bytes, Entry]:
+        """Return everything below a directory by its path from the root; nothing where there is no directory.
+
+        Raises:
+            DeploymentFailedError, TargetMovedError: as `observe`.
+        """
+        found: dict[bytes, Entry | None] = {}
+        with _none_if_missing(), self._site() as site:
+            try:
+                found = self._lens.below(site.beneath, path)
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise failed("look into", path, error) from error
+        _refuse_special([join(path, inner) for inner, entry in found.items() if entry is None])
+        return {join(path, inner): entry for inner, entry in found.items() if entry is not None}
+
+    def read(self, path: bytes, expected: Entry) -> Iterator[bytes]:
+        """Yield a file's content, at most 1 MiB at a time.
+
+        Raises:
+            TargetMovedError: it is not what was expected; perhaps only at the end, after all of it was yielded.
+            DeploymentFailedError: it cannot be read.
+        """
+        with self._site() as site:
+            yield from read_verified(site, path, expected)
+
+    def prepare(self, changes: Iterable[Change]) -> None:
+        """Make the target directory if there is none, and check that the changes can be made.
+
+        Raises:
+            DeploymentFailedError: NAME_TOO_LONG, READ_ONLY, NOT_WRITABLE, MOUNT_POINT, NO_SPACE, with every path.
+            TargetMovedError: a directory that the plan counted on is gone.
+        """
+        make_root(self._root)
+        with self._site() as site:
+            probe(site, self._root, changes)
+
+    def stage(
+        self,
+        steps: Sequence[Step],
+        read: Callable[[Change], Iterable[bytes]],
+        progress: Callable[[int], None] = lambda _done: None,
+    ) -> None:
+        """Make everything that is to be put, under temporary names, whole and on disk.
+
+        On an error what was staged is removed again.
+
+        Args:
+            steps: of `core.steps.steps`.
+            read: gives the content of a change; it must be what `change.wanted` says.
+            progress: called with the number of files staged so far, after each.
+
+        Raises:
+            DeploymentFailedError: NO_SPACE, QUOTA, METADATA, PERMISSION, IO_ERROR, ...
+            SourceMovedError: the content is another. TargetMovedError: what it was to replace is gone.
+        """
+        with self._site() as site:
+            Stager(site, read, progress).run(steps)
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        """Bring everything to its place, and bring that to the disk.
+
+        On an error everything is undone and the temporaries are removed before it is raised.
+
+        Raises:
+            TargetMovedError: something was changed after the plan was made.
+            DeploymentFailedError: UNDO_FAILED, not everything could be undone; then `recover` must be called until it
+                succeeds. Any other reason: a call failed and everything is as before.
+        """
+        with self._site() as site:
+            Applier(site).run(steps)
+
+    def finish(self, steps: Sequence[Step]) -> list[str]:
+        """Remove what was replaced and the directories that are empty now; return notes on what stays.
+
+        Call it only when the deployment is recorded as applied: it cannot be undone after this. Idempotent. What fails is
+        noted, not raised.
+        """
+        try:
+            with self._site() as site:
+                repair = Repair(site)
+                repair.complete(steps)
+                return repair.notes
+        except DeploymentFailedError as error:
+            return [error.message]
+
+    def undo(self, steps: Sequence[Step]) -> list[str]:
+        """Bring everything back to what it was before, whatever was done so far; return notes on what could not be.
+
+        Raises:
+            DeploymentFailedError: CANNOT_UNDO, it was finished; nothing was changed. UNDO_FAILED: try again.
+        """
+        with self._repair() as repair:
+            finished = [
+                s.path for s, v in zip(steps, repair.verdicts(steps), strict=True) if v is Verdict.FINISHED
+            ]
+            if finished:
+                raise DeploymentFailedError(
+                    f"cannot undo: what was at {escape(finished[0])} before is gone",
+                    reason="CANNOT_UNDO",
+                    hint="roll back instead",
+                    paths=[escape(path) for path in finished],
+                )
+            repair.back(steps)
+            return repair.notes
+
+    def recover(self, steps: Sequence[Step], notes: list[str] | None = None) -> bool:
+        """After a crash, make it all or nothing.
+
+        Returns:
+            True: every step had been performed; it is finished. False: everything is as before. May itself be cut off at any
+            point and called again.
+
+        Args:
+            steps: computed again from the intent.
+            notes: gets what somebody else changed meanwhile and therefore stays or is kept under another name.
+
+        Raises:
+            DeploymentFailedError: it cannot be said, or UNDO_FAILED; call it again later.
+        """
+        with self._repair() as repair:
+            self._refuse_unmounted(steps)
+            go_on = forward(repair.verdicts(steps))
+            if go_on:
+                repair.complete(steps)
+                repair.sync(steps)
+            else:
+                repair.back(steps)
+            if notes is not None:
+                notes += repair.notes
+            return go_on
+
+    def sweep(self, directories: Iterable[bytes], token: str) -> None:
+        """Remove the temporaries of a staging that was never committed.
+
+        Args:
+            directories: where they may lie; one that is gone is no error.
+            token: that their names carry.
+
+        Raises:
+            DeploymentFailedError: something cannot be removed.
+        """
+        prefix = OWN_PREFIX + token.encode("ascii") + b"-"
+        with _none_if_missing(), self._site() as site:
+            for directory in directories:
+                try:
+                    names = [os.fsencode(name) for name in os.listdir(site.beneath.directory(directory))]
+                    for name in names:
+                        if name.startswith(prefix):
+                            remove_all(site, join(directory, name))
+                except OSError as error:
+                    if error.errno not in GONE:
+                        raise failed("sweep", directory, error) from error
+
+    @contextmanager
+    def _site(self) -> Iterator[Site]:
+        with open_beneath(self._root, openat2=self._openat2) as beneath:
+            yield Site(beneath, self._lens, self._acts)
+
+    @contextmanager
+    def _repair(self) -> Iterator[Repair]:
+        with self._site() as site:
+            try:
+                yield Repair(site)
+            except OSError as error:
+                raise failed("recover", b"", error) from error
+
+    def _refuse_unmounted(self, steps: Sequence[Step]) -> None:
+        """An empty directory where files were replaced or removed is most likely a mount point with nothing mounted."""
+        replaced = [step for step in steps if isinstance(step, Put | Take) and step.expected is not None]
+        if replaced and not os.listdir(self._root):
+            raise DeploymentFailedError(
+                f"cannot recover {os.fsdecode(self._root)}: it is empty, although files were deployed to it",
+                reason="TARGET_EMPTY",
+                hint="mount what belongs there; if it is to be empty, put any file into it, or delete the environment",
+            )
+
+
+@contextmanager
+def _none_if_missing() -> Iterator[None]:
+    try:
+        yield
+    except DeploymentFailedError as error:
+        if error.reason != TARGET_MISSING:
+            raise
+
+
+def _refuse_special(paths: list[bytes]) -> None:
+    if paths:
+        raise refused("SPECIAL_FILE", "is neither file nor directory nor symlink", paths, "move it away")

@@ -1,0 +1,90 @@
+"""Everything that watches one standing of one root: a reader, the cookie that proves it, the watches, the doorstep.
+
+Each root has its own. An overflow, a dead reader or a file system that hangs is then the matter of one source, not of all; the
+price is one inotify instance each (`fs.inotify.max_user_instances`). A lookout is never mended: the keeper opens a new one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from headgated.effects.watch.bell import Bell
+from headgated.effects.watch.cookie import Cookie
+from headgated.effects.watch.dispatch import Mailbox
+from headgated.effects.watch.doorstep import Doorstep
+from headgated.effects.watch.reader import Reader, missing
+from headgated.effects.watch.roots import Standing
+from headgated.effects.watch.watches import Watches
+
+
+class Lookout:
+    """Watches what stands at a root, and the path to it. All but the reader's own work is done by the caller's thread.
+
+    Raises:
+        OSError: if there can be no reader: too many instances or open files, or it does not answer.
+    """
+
+    def __init__(self, root: str, standing: Standing, mailbox: Mailbox, bell: Bell) -> None:
+        if names := missing():
+            raise OSError(f"this version of watchdog has no {', '.join(names)}")
+        self.trouble = ""
+        """Why this lookout is of no use any more; empty while it is."""
+        self._bell = bell
+        self._reader = Reader(self._report)
+        self._reader.start()
+        try:
+            self._cookie = Cookie(self._reader)
+        except OSError:
+            self._reader.retire()
+            raise
+        if not self._cookie.alive():
+            self.close()
+            raise OSError("a new inotify reader does not answer")
+        paths = {os.fsencode(os.path.abspath(root)), standing.real}
+        self._doorstep = Doorstep(self._reader, paths, bell.look)
+        self._doorstep.step()
+        self._watches: Watches | None = None
+        if standing.identity:
+            self._watches = Watches(self._reader, standing.real, mailbox.mark, bell.ring)
+            self._watches.verify()
+
+    @property
+    def directories(self) -> int:
+        """How many directories are watched."""
+        return len(self._watches) if self._watches else 0
+
+    @property
+    def rooted(self) -> bool:
+        """Whether the root that it was opened for is still watched, if there was one."""
+        return self._watches is None or self._watches.rooted
+
+    @property
+    def shortfall(self) -> str:
+        """Why events do not tell everything; empty if they do."""
+        return self._watches.shortfall if self._watches else ""
+
+    def settle(self) -> None:
+        """Do what events have asked for."""
+        if self._watches:
+            self._watches.settle()
+
+    def verify(self) -> int:
+        """Go through the whole tree and put right what is not; return how much was not."""
+        return self._watches.verify() if self._watches else 0
+
+    def step(self) -> None:
+        """Watch the way to the root, as far as it is there now."""
+        self._doorstep.step()
+
+    def alive(self) -> bool:
+        """Return whether events still come. Waits for up to two seconds where they do not."""
+        return self._cookie.alive()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._reader.retire()
+        self._cookie.close()
+
+    def _report(self, why: str) -> None:
+        self.trouble = self.trouble or why
+        self._bell.ring()

@@ -1,0 +1,343 @@
+"""What the API may ask of the engine. Async at the rim: each method hands blocking work to a thread and awaits it.
+
+Orders are accepted here and carried out by the environment's worker, so a caller that goes away cancels nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+
+from headgated.core.deployment import ConfigDeployment, DeploymentStatus
+from headgated.core.environment import Environment, Pause, auto_sync_by_default
+from headgated.core.errors import Fault, InvalidRequestError, RefusedError
+from headgated.core.orders import Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
+from headgated.core.report import emptied
+from headgated.effects.records import Cursor
+from headgated.engine.answers import Answers
+from headgated.engine.deployer import ConfigurationDeployer
+from headgated.engine.events import EventHub
+from headgated.engine.fleet import Fleet
+from headgated.engine.inspection import Inspection
+from headgated.engine.jobs import Job
+from headgated.engine.ledger import utc_now
+from headgated.engine.overview import view
+from headgated.engine.syncing import Syncing
+from headgated.engine.views import EnvironmentView, PlanView, StatusView
+
+log = logging.getLogger("headgated.control")
+
+_NEVER = datetime.fromtimestamp(0, UTC)
+
+
+class Control:
+    """The verbs of the API. Lives on the loop; every method raises `core.errors`."""
+
+    def __init__(
+        self,
+        deployer: ConfigurationDeployer,
+        fleet: Fleet,
+        syncing: Syncing,
+        inspection: Inspection,
+        events: EventHub,
+    ) -> None:
+        self.events = events
+        self._deployer, self._fleet, self._syncing, self._inspection = deployer, fleet, syncing, inspection
+        self._answers = Answers(deployer.history)
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._under_way: set[asyncio.Task[str]] = set()
+
+    async def create_environment(
+        self,
+        draft: Environment,
+        caller: Caller,
+        *,
+        request_id: str = "",
+        validate_only: bool = False,
+        auto_sync_given: bool = True,
+    ) -> EnvironmentView:
+        """Create an environment and begin to work for it."""
+        if not auto_sync_given:
+            draft = replace(draft, auto_sync=auto_sync_by_default(draft.type))
+        request = replace(draft, created_at=_NEVER, updated_at=_NEVER, generation=1)
+        now = utc_now()
+        draft = replace(request, created_at=now, updated_at=now)
+        if validate_only:
+            checked = await self._fleet.run(
+                partial(self._deployer.add_environment, draft, validate_only=True)
+            )
+            return EnvironmentView(checked, Inspection.blank())
+
+        def create() -> str:
+            name = self._deployer.add_environment(draft).name
+            log.info("%s created environment %s", caller.user, name)
+            return name
+
+        name = await self._once(draft.name, request_id, "create environment", request, create)
+        self._fleet.enlist(self._deployer.get_environment_config(name))
+        return await self.get_environment(name)
+
+    async def get_environment(self, name: str) -> EnvironmentView:
+        """Return one environment."""
+        return view(self._deployer.get_environment_config(name), self._deployer.runtime(name))
+
+    async def list_environments(self) -> list[EnvironmentView]:
+        """Return every environment, ordered by name."""
+        return self._inspection.environments()
+
+    async def update_environment(
+        self,
+        name: str,
+        change: Callable[[Environment], Environment],
+        caller: Caller,
+        *,
+        expected_generation: int | None = None,
+        request_id: str = "",
+        validate_only: bool = False,
+    ) -> EnvironmentView:
+        """Change an environment; waits for a deployment of it that runs."""
+        update = partial(
+            self._deployer.change_environment,
+            name,
+            change,
+            expected_generation=expected_generation,
+            validate_only=validate_only,
+        )
+        if validate_only:
+            return EnvironmentView(await self._fleet.run(update), Inspection.blank())
+
+        def save() -> str:
+            changed = update()
+            log.info("%s changed environment %s (generation %d)", caller.user, name, changed.generation)
+            return name
+
+        # The change itself is a function and cannot be compared; the same id for the same environment is the same request.
+        await self._once(name, request_id, "change environment", name, save)
+        self._fleet.enlist(self._deployer.get_environment_config(name))
+        return await self.get_environment(name)
+
+    async def delete_environment(
+        self, name: str, caller: Caller, *, remove_target_files: bool = False, request_id: str = ""
+    ) -> str:
+        """Forget an environment; returns the deployment that removed its files, where that was asked for."""
+        verb = "delete environment"
+        known = await self._fleet.run(self._answers.recall, request_id, verb, name)
+        if known is not None:
+            return known
+        environment = self._deployer.get_environment_config(name)
+
+        def delete() -> str:
+            deployment_id = (
+                self._deployer.jobs.clear(name, caller).deployment_id if remove_target_files else ""
+            )
+            self._deployer.remove_environment(name)
+            log.info("%s deleted environment %s", caller.user, name)
+            return deployment_id
+
+        await self._fleet.dismiss(name)
+        try:
+            return await self._once(name, request_id, verb, name, delete)
+        except BaseException:
+            self._fleet.enlist(environment)
+            raise
+
+    async def pause_environment(
+        self, name: str, reason: str, until: datetime | None, caller: Caller, *, request_id: str = ""
+    ) -> EnvironmentView:
+        """Stop auto-sync of an environment."""
+        if until is not None and until <= utc_now():
+            raise InvalidRequestError(f"pause {name}", [Fault("until", "is in the past")])
+        pause = Pause(reason, caller.user, utc_now(), until)
+
+        def note() -> str:
+            self._deployer.note(name, lambda environment: replace(environment, pause=pause))
+            log.info("%s paused environment %s: %s", caller.user, name, reason)
+            return name
+
+        await self._once(name, request_id, "pause environment", (name, reason, until), note)
+        self._fleet.nudge(name)
+        return await self.get_environment(name)
+
+    async def resume_environment(self, name: str, caller: Caller, *, request_id: str = "") -> EnvironmentView:
+        """End a pause, lift a hold, and take the sources as they are for meant."""
+
+        def resume() -> str:
+            self._deployer.note(
+                name, lambda environment: replace(environment, pause=None, hold=None, halt=None)
+            )
+            for source in self._deployer.sources.of(self._deployer.get_environment_config(name)):
+                source.mark(None)
+            self._syncing.accept(self._deployer.runtime(name))
+            log.info("%s resumed environment %s", caller.user, name)
+            return name
+
+        await self._once(name, request_id, "resume environment", name, resume)
+        self._fleet.nudge(name)
+        return await self.get_environment(name)
+
+    async def deploy(self, order: DeployOrder, caller: Caller) -> ConfigDeployment:
+        """Accept a deployment; returns it in PENDING."""
+        return await self._accept("deploy", order, caller)
+
+    async def rollback(self, order: RollbackOrder, caller: Caller) -> ConfigDeployment:
+        """Accept a rollback; returns it in PENDING."""
+        return await self._accept("roll back", order, caller)
+
+    async def restore(self, order: RestoreOrder, caller: Caller) -> ConfigDeployment:
+        """Accept a return to an older state; returns it in PENDING."""
+        return await self._accept("restore", order, caller)
+
+    async def cancel(self, deployment_id: str, caller: Caller, *, request_id: str = "") -> ConfigDeployment:
+        """Take a deployment back that has not changed anything yet."""
+        record = await self.get_deployment(deployment_id)
+
+        def note() -> str:
+            log.info("%s cancelled %s", caller.user, deployment_id)
+            return deployment_id
+
+        if not self._fleet.cancel(record.environment, deployment_id):
+            raise RefusedError(
+                f"cannot cancel {deployment_id}: it is {record.status}",
+                reason="NOT_CANCELLABLE",
+                hint=f"undo it: headgate rollback {deployment_id}",
+            )
+        await self._once(record.environment, request_id, "cancel deployment", deployment_id, note)
+        return await self.get_deployment(deployment_id)
+
+    async def plan(
+        self, environment: str, config_files: Sequence[str] = (), *, with_diff: bool = True
+    ) -> PlanView:
+        """Tell what a deployment would change now."""
+        return await self._fleet.run(self._inspection.plan, environment, tuple(config_files), with_diff)
+
+    async def get_deployment(self, deployment_id: str) -> ConfigDeployment:
+        """Return one deployment whole."""
+        return await self._fleet.run(self._deployer.get_deployment_status, deployment_id)
+
+    async def list_deployments(
+        self,
+        environment: str = "",
+        *,
+        page_size: int = 50,
+        page_token: str = "",
+        statuses: Iterable[DeploymentStatus] = (),
+    ) -> tuple[list[ConfigDeployment], str]:
+        """Return a page of deployments, newest first, with counts in place of lists, and the next page's token."""
+        if environment:
+            self._known(environment)
+        wanted = frozenset(statuses)
+        return await self._fleet.run(self._page, environment or None, page_size, _cursor(page_token), wanted)
+
+    async def status(self) -> StatusView:
+        """Tell how the daemon is."""
+        return await self._fleet.run(self._inspection.status)
+
+    async def reload(self, caller: Caller) -> list[str]:
+        """Scan every source. Returns what is different in the configuration, which is read at start only."""
+        log.info("%s asked to reload: every source is scanned", caller.user)
+        for root in self._deployer.sources.all():
+            source = self._deployer.sources.get(root)
+            if source is not None:
+                source.mark(None)
+            self._fleet.changed(root)
+        return []
+
+    async def _accept(self, verb: str, order: Order, caller: Caller) -> ConfigDeployment:
+        """Give an order an id and queue it. Orders of one environment are queued in the order of their sequences."""
+        environment = await self._fleet.run(self._environment_of, order)
+        accepted: list[Job] = []
+
+        def prepare() -> str:
+            accepted.append(self._deployer.jobs.prepare(order, caller))
+            return accepted[0].record.deployment_id
+
+        deployment_id = await self._once(environment, order.request_id, verb, order, prepare, accepted)
+        return await self.get_deployment(deployment_id)
+
+    async def _once(
+        self,
+        name: str,
+        request_id: str,
+        verb: str,
+        request: object,
+        action: Callable[[], str],
+        accepted: Sequence[Job] = (),
+    ) -> str:
+        """Do `action` unless the same request was answered before; one at a time for each environment."""
+
+        def act() -> str:
+            known = self._answers.recall(request_id, verb, request)
+            if known is not None:
+                return known
+            answer = action()
+            self._answers.remember(request_id, verb, request, answer)
+            return answer
+
+        async def take_turn() -> str:
+            async with self._turns.setdefault(name, asyncio.Lock()):
+                answer = await self._fleet.run(act)
+                for job in accepted:
+                    self._fleet.submit(job)
+                return answer
+
+        # A task of its own: a caller that goes away must not leave an accepted order behind that nobody carries out.
+        task = asyncio.create_task(take_turn())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    def _environment_of(self, order: Order) -> str:
+        if isinstance(order, DeployOrder):
+            return self._deployer.get_environment_config(order.environment).name
+        return self._deployer.get_deployment_status(order.deployment_id).environment
+
+    def _known(self, environment: str) -> None:
+        """Refuse a name that neither an environment nor any record has."""
+        if self._deployer.ledger.store.last(environment) is None:
+            self._deployer.get_environment_config(environment)
+
+    def _page(
+        self,
+        environment: str | None,
+        size: int,
+        cursor: Cursor | None,
+        statuses: frozenset[DeploymentStatus],
+    ) -> tuple[list[ConfigDeployment], str]:
+        records, following = self._deployer.ledger.store.page(
+            environment, limit=size, before=cursor, statuses=statuses
+        )
+        if cursor is None:
+            shown = {record.deployment_id for record in records}
+            fresh = [
+                record
+                for record in self._deployer.ledger.under_way()
+                if record.deployment_id not in shown
+                and environment in (None, record.environment)
+                and (not statuses or record.status in statuses)
+            ]
+            records = [*fresh, *records]
+        current = [self._deployer.ledger.current(record) for record in records]
+        return [replace(record, changes=emptied(record.changes)) for record in current], _token(following)
+
+
+def _token(cursor: object) -> str:
+    return "" if cursor is None else base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
+
+
+def _cursor(token: str) -> Cursor | None:
+    if not token:
+        return None
+    try:
+        at, sequence, deployment_id = json.loads(base64.urlsafe_b64decode(token.encode()))
+        return str(at), int(sequence), str(deployment_id)
+    except (ValueError, TypeError, binascii.Error):
+        raise InvalidRequestError(
+            "list deployments", [Fault("page_token", "is not a token that this daemon gave")]
+        ) from None

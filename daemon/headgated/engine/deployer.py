@@ -1,0 +1,309 @@
+"""`ConfigurationDeployer`: the engine's face. Deploys, rolls back and tells, with or without a daemon around it.
+
+Blocking and thread-safe: one deployment at a time for each environment, environments side by side.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from headgated.core.config import Settings
+from headgated.core.deployment import ConfigDeployment
+from headgated.core.environment import Environment, EnvironmentType, auto_sync_by_default
+from headgated.core.errors import Fault, HeadgateError, InvalidRequestError
+from headgated.core.orders import Caller, DeployOrder, RestoreOrder, RollbackOrder
+from headgated.effects.history import History
+from headgated.effects.lock import StateLock
+from headgated.effects.records import DeploymentStore, EnvironmentStore
+from headgated.effects.scan import ScanLimits
+from headgated.engine.environments import Environments
+from headgated.engine.jobs import Jobs
+from headgated.engine.ledger import Ledger, utc_now
+from headgated.engine.planning import Planning
+from headgated.engine.recovery import Recovery
+from headgated.engine.runtime import Runtime
+from headgated.engine.sources import Sources
+from headgated.engine.views import Problem
+
+log = logging.getLogger("headgated")
+
+
+def _nobody(_told: object) -> None:
+    """Nobody listens."""
+
+
+class ConfigurationDeployer:
+    """Deploys configuration to environments, all or nothing and reversibly.
+
+    Args:
+        workspace_dir: where records and history are kept; made if need be, and locked: one deployer at a time.
+        settings: limits and allowed roots; default: the defaults.
+        on_deployment: told of each deployment that is new or has changed (counts in place of lists).
+        on_environment: told of each environment that is new, has changed or is gone, by name.
+        watch, unwatch: told of each source directory that is first or no longer subscribed to.
+
+    Raises:
+        RefusedError: STATE_LOCKED, another deployer has the directory.
+        RecordError, UnavailableError: its history cannot be opened.
+    """
+
+    def __init__(
+        self,
+        workspace_dir: str | Path,
+        *,
+        settings: Settings | None = None,
+        on_deployment: Callable[[ConfigDeployment], None] = _nobody,
+        on_environment: Callable[[str], None] = _nobody,
+        watch: Callable[[str], None] = _nobody,
+        unwatch: Callable[[str], None] = _nobody,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.workspace_dir = Path(workspace_dir).absolute()
+        self._on_environment = on_environment
+        self.problems: list[Problem] = []
+        self._runtimes: dict[str, Runtime] = {}
+        self._lock = StateLock(self.workspace_dir)
+        self._lock.acquire()
+        try:
+            self.history = History(self.workspace_dir / "history.db")
+            self.ledger = Ledger(DeploymentStore(self.workspace_dir), on_deployment)
+            roots, limits = self.settings.roots, self.settings.limits
+            store = EnvironmentStore(self.workspace_dir)
+            self.environments = Environments(store, self.workspace_dir, roots.sources, roots.targets)
+            scan_limits = ScanLimits(max_files=limits.max_files, max_file_bytes=limits.max_file_size)
+            self.sources = Sources(scan_limits, watch, unwatch)
+            self.planning = Planning(self.sources, self.history)
+            self.jobs = Jobs(
+                self.environments,
+                self._runtimes,
+                self.sources,
+                self.planning,
+                self.history,
+                self.ledger,
+                tell=on_environment,
+                recover=lambda name: self._recovery.recover(name),
+            )
+            self._recovery = Recovery(self.history, self.ledger, self.jobs.succeed_interrupted)
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Release the workspace. Running deployments must have ended."""
+        self.history.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def create_environment(
+        self,
+        name: str,
+        env_type: EnvironmentType | str,
+        config_path: str | Path,
+        variables: Mapping[str, str] | None = None,
+        *,
+        sources: Sequence[str | Path] = (),
+        auto_sync: bool | None = None,
+    ) -> Environment:
+        """Create an environment whose target is the directory `config_path`.
+
+        Raises:
+            InvalidRequestError: with every fault.
+            AlreadyExistsError: the name is taken.
+        """
+        try:
+            env_type = EnvironmentType(env_type)
+        except ValueError:
+            fault = Fault("type", f"must be one of {', '.join(EnvironmentType)} (got {env_type!r:.80})")
+            raise InvalidRequestError(f"create environment {name!r:.80}", [fault]) from None
+        now = utc_now()
+        environment = Environment(
+            name=name,
+            type=env_type,
+            config_path=str(config_path),
+            created_at=now,
+            updated_at=now,
+            sources=tuple(map(str, sources)),
+            variables=dict(variables or {}),
+            auto_sync=auto_sync_by_default(env_type) if auto_sync is None else auto_sync,
+        )
+        return self.add_environment(environment)
+
+    def add_environment(self, environment: Environment, *, validate_only: bool = False) -> Environment:
+        """Create an environment given whole."""
+        created = self.environments.create(environment, validate_only=validate_only)
+        if not validate_only:
+            self._enlist(created)
+            self._on_environment(created.name)
+        return created
+
+    def change_environment(
+        self,
+        name: str,
+        change: Callable[[Environment], Environment],
+        *,
+        expected_generation: int | None = None,
+        validate_only: bool = False,
+    ) -> Environment:
+        """Change an environment; waits for a deployment of it that runs."""
+        runtime = self.runtime(name)
+        with runtime.lock:
+            old = self.environments.get(name)
+            new = self.environments.change(
+                name,
+                change(old),
+                utc_now(),
+                expected_generation=expected_generation,
+                validate_only=validate_only,
+            )
+            if new is not old and not validate_only:
+                self.sources.subscribe(new)
+                runtime.synced_version, runtime.misfit = None, ""
+                self._on_environment(name)
+            return new
+
+    def note(self, name: str, change: Callable[[Environment], Environment]) -> Environment:
+        """Save what is noted on an environment beside its definition (hold, halt, pause), and tell of it."""
+        runtime = self.runtime(name)
+        with runtime.lock:
+            new = change(self.environments.get(name))
+            self.environments.note(new)
+        self._on_environment(name)
+        return new
+
+    def remove_environment(self, name: str) -> None:
+        """Forget an environment. Its target and its deployments' records stay."""
+        runtime = self.runtime(name)
+        with runtime.lock:
+            self.environments.delete(name)
+            self.history.forget(name)
+            self.sources.unsubscribe(name)
+            self._runtimes.pop(name, None)
+        self._on_environment(name)
+
+    def list_environments(self) -> list[Environment]:
+        """Return every environment, ordered by name."""
+        return self.environments.all()
+
+    def get_environment_config(self, name: str) -> Environment:
+        """Return one environment.
+
+        Raises:
+            NotFoundError: ENVIRONMENT_NOT_FOUND.
+        """
+        return self.environments.get(name)
+
+    def deploy_configuration(
+        self,
+        environment_name: str,
+        config_files: Sequence[str | Path] | None = None,
+        deployed_by: str = "system",
+    ) -> ConfigDeployment:
+        """Deploy now: the files named (absolute, or relative to the environment's sources), or all of the sources.
+
+        Raises:
+            DeploymentFailedError: why not; the record is saved as FAILED and the target is as it was before.
+            InvalidRequestError, NotFoundError, RefusedError: nothing was begun.
+        """
+        order = DeployOrder(environment_name, config_files=tuple(map(str, config_files or ())))
+        return self.jobs.run(self.jobs.prepare(order, Caller(deployed_by)), loose=True)
+
+    def rollback_deployment(
+        self, deployment_id: str, *, include_later: bool = False, deployed_by: str = "system"
+    ) -> ConfigDeployment:
+        """Undo a deployment, as a new one.
+
+        Raises:
+            NotFoundError: there is no such deployment.
+            RefusedError: it was never reached, is undone already, or later ones stand on it.
+            DeploymentFailedError: why not; the target is as it was before.
+        """
+        order = RollbackOrder(deployment_id, include_later=include_later)
+        return self.jobs.run(self.jobs.prepare(order, Caller(deployed_by)))
+
+    def restore_deployment(self, deployment_id: str, *, deployed_by: str = "system") -> ConfigDeployment:
+        """Return to the state that a deployment left, as a new one. Raises as `rollback_deployment` does."""
+        return self.jobs.run(self.jobs.prepare(RestoreOrder(deployment_id), Caller(deployed_by)))
+
+    def get_deployment_status(self, deployment_id: str) -> ConfigDeployment:
+        """Return a deployment as it stands.
+
+        Raises:
+            NotFoundError: DEPLOYMENT_NOT_FOUND.
+        """
+        return self.ledger.get(deployment_id)
+
+    def list_deployments(self, environment: str | None = None) -> list[ConfigDeployment]:
+        """Return every deployment (of one environment), newest first."""
+        records, cursor = self.ledger.store.page(environment, limit=1000, before=None, statuses=frozenset())
+        while cursor is not None:
+            more, cursor = self.ledger.store.page(
+                environment, limit=1000, before=cursor, statuses=frozenset()
+            )
+            records += more
+        return [self.ledger.current(record) for record in records]
+
+    def runtime(self, name: str) -> Runtime:
+        """Return an environment's working state.
+
+        Raises:
+            NotFoundError: ENVIRONMENT_NOT_FOUND.
+        """
+        self.environments.get(name)
+        return self._runtimes[name]
+
+    def _open(self) -> None:
+        """Read what is on disk and make right what a crash left."""
+        set_aside = self.environments.load()
+        set_aside += [f"{aside.path}: {aside.why}" for aside in self.ledger.store.open()]
+        for sentence in set_aside:
+            self.problems.append(
+                Problem("RECORD_CORRUPT", sentence, "look at the file; the daemon goes on without it")
+            )
+            log.error("%s", sentence)
+        for environment in self.environments.all():
+            self._runtimes[environment.name] = Runtime(environment.name)
+        broken = self._recovery.run()
+        misfits = self.environments.misfits()
+        for environment in self.environments.all():
+            self._enlist(environment, misfits.get(environment.name) or broken.get(environment.name, ""))
+
+    def _enlist(self, environment: Environment, misfit: str = "") -> None:
+        """Begin to work for an environment."""
+        runtime = self._runtimes.setdefault(environment.name, Runtime(environment.name))
+        runtime.misfit = misfit
+        try:
+            head = self.history.head(environment.name)
+            if head is not None:
+                runtime.managed, runtime.current_id = head.managed, head.deployment_id
+            runtime.last = self.ledger.store.last(environment.name)
+            if runtime.current_id:
+                runtime.last_success_at = self.ledger.store.get(runtime.current_id).finished_at
+        except HeadgateError as error:
+            runtime.misfit = runtime.misfit or error.message
+            log.exception("cannot deploy to %s", environment.name)
+        if runtime.last is not None:
+            runtime.sequence = runtime.last.sequence
+        self.sources.subscribe(environment)
+
+
+def deploy_configuration(
+    workspace_dir: str | Path,
+    environment_name: str,
+    config_files: Sequence[str | Path] | None = None,
+    deployed_by: str = "system",
+) -> ConfigDeployment:
+    """Open a workspace, deploy to one of its environments, close it. Raises as the deployer's method does."""
+    with ConfigurationDeployer(workspace_dir) as deployer:
+        return deployer.deploy_configuration(environment_name, config_files, deployed_by)

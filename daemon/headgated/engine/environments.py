@@ -1,0 +1,234 @@
+"""The environments that there are: created, changed and deleted only as a whole and only when they can work.
+
+Every fault of a request is found before anything is saved. What is checked against the file system is checked when an
+environment is created or changed and again at start; an environment that no longer fits is kept, not deployed, and named.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from headgated.core.environment import Environment, faults
+from headgated.core.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    DeploymentFailedError,
+    Fault,
+    InvalidRequestError,
+    NotFoundError,
+)
+from headgated.effects.owner import owner_of
+from headgated.effects.places import Place, source_fault, target_fault
+from headgated.effects.records import EnvironmentStore
+
+
+class Environments:
+    """The environments on record. Thread-safe.
+
+    Args:
+        store: where they are kept.
+        state_dir: the daemon's own directory, which no source or target may touch.
+        source_roots, target_roots: where sources and targets may be; empty: anywhere.
+    """
+
+    def __init__(
+        self,
+        store: EnvironmentStore,
+        state_dir: Path,
+        source_roots: Sequence[str] = (),
+        target_roots: Sequence[str] = (),
+    ) -> None:
+        self._store, self._state_dir = store, state_dir
+        self._roots: Mapping[str, Sequence[str]] = {"sources": source_roots, "config_path": target_roots}
+        self._all: dict[str, Environment] = {}
+        self._lock = threading.RLock()
+
+    def load(self) -> list[str]:
+        """Read all from disk; returns a sentence for each record that could not be read."""
+        with self._lock:
+            environments, set_aside = self._store.load()
+            self._all = {environment.name: environment for environment in environments}
+            return [f"{aside.path}: {aside.why}" for aside in set_aside]
+
+    def all(self) -> list[Environment]:
+        """Return every environment, ordered by name."""
+        with self._lock:
+            return [self._all[name] for name in sorted(self._all)]
+
+    def get(self, name: str) -> Environment:
+        """Return one environment.
+
+        Raises:
+            NotFoundError: ENVIRONMENT_NOT_FOUND.
+        """
+        with self._lock:
+            if name in self._all:
+                return self._all[name]
+        raise NotFoundError(
+            f"there is no environment {name!r:.80}",
+            reason="ENVIRONMENT_NOT_FOUND",
+            hint="list them: headgate env list",
+        )
+
+    def create(self, environment: Environment, *, validate_only: bool = False) -> Environment:
+        """Save a new environment.
+
+        Raises:
+            InvalidRequestError: with every fault.
+            AlreadyExistsError: the name is taken.
+        """
+        with self._lock:
+            if environment.name in self._all:
+                raise AlreadyExistsError(
+                    f"cannot create environment {environment.name}: there is one of that name",
+                    reason="ENVIRONMENT_EXISTS",
+                    hint=f"change it: headgate env set {environment.name} ..., or choose another name",
+                )
+            self._check(f"create environment {environment.name!r:.80}", environment)
+            if not validate_only:
+                self._save(environment)
+            return environment
+
+    def change(
+        self,
+        name: str,
+        changed: Environment,
+        now: datetime,
+        *,
+        expected_generation: int | None = None,
+        validate_only: bool = False,
+    ) -> Environment:
+        """Save a changed environment as the next generation; the same as before is left as it is.
+
+        Raises:
+            InvalidRequestError, NotFoundError, ConflictError: the generation is not the expected one.
+        """
+        with self._lock:
+            old = self.get(name)
+            if expected_generation not in (None, old.generation):
+                raise ConflictError(
+                    f"cannot change environment {name}: it is at generation {old.generation}, not {expected_generation}",
+                    reason="GENERATION_MISMATCH",
+                    hint=f"read it again: headgate env show {name}",
+                )
+            if changed == old:
+                return old
+            new = replace(
+                changed, name=name, created_at=old.created_at, updated_at=now, generation=old.generation + 1
+            )
+            self._check(f"change environment {name}", new)
+            if not validate_only:
+                self._save(new)
+            return new
+
+    def note(self, environment: Environment) -> None:
+        """Save what the daemon itself notes on an environment (hold, halt, pause, marks); no new generation."""
+        with self._lock:
+            if self._all.get(environment.name) != environment:
+                self._save(environment)
+
+    def delete(self, name: str) -> None:
+        """Forget an environment."""
+        with self._lock:
+            self.get(name)
+            self._store.delete(name)
+            del self._all[name]
+
+    def misfits(self) -> dict[str, str]:
+        """Return, for each environment whose places overlap others now, why it must not be deployed."""
+        with self._lock:
+            found = {}
+            for environment in self.all():
+                overlaps = self._overlap_faults(environment)
+                if overlaps:
+                    found[environment.name] = "; ".join(
+                        f"{fault.field}: {fault.message}" for fault in overlaps
+                    )
+            return found
+
+    def _save(self, environment: Environment) -> None:
+        self._store.save(environment)
+        self._all[environment.name] = environment
+
+    def _check(self, what: str, environment: Environment) -> None:
+        found = faults(environment)
+        if not found:
+            found = (
+                self._place_faults(environment)
+                + self._overlap_faults(environment)
+                + _owner_faults(environment)
+            )
+        if found:
+            raise InvalidRequestError(what, found)
+
+    def _place_faults(self, environment: Environment) -> list[Fault]:
+        found = []
+        if why := target_fault(environment.config_path):
+            found.append(Fault("config_path", why))
+        found += self._root_faults("config_path", environment.config_path, "config_path")
+        for index, source in enumerate(environment.sources):
+            if why := source_fault(source):
+                found.append(Fault(f"sources[{index}]", why))
+            found += self._root_faults(f"sources[{index}]", source, "sources")
+        return found
+
+    def _root_faults(self, field: str, path: str, kind: str) -> list[Fault]:
+        roots = [Place.of(root) for root in self._roots[kind]]
+        place = Place.of(path)
+        if not roots or any(place.same(root) or place.inside(root) for root in roots):
+            return []
+        return [
+            Fault(field, f"{path} is outside the allowed roots ({', '.join(root.path for root in roots)})")
+        ]
+
+    def _overlap_faults(self, environment: Environment) -> list[Fault]:
+        target = Place.of(environment.config_path)
+        state = Place.of(str(self._state_dir))
+        own = [(f"sources[{index}]", Place.of(path)) for index, path in enumerate(environment.sources)]
+        found = []
+        if target.overlaps(state):
+            found.append(
+                Fault("config_path", f"{target.path} overlaps the daemon's state directory {state.path}")
+            )
+        for field, source in own:
+            if source.overlaps(state):
+                found.append(
+                    Fault(field, f"{source.path} overlaps the daemon's state directory {state.path}")
+                )
+            if source.overlaps(target):
+                found.append(Fault(field, f"{source.path} overlaps the target {target.path}"))
+        for other in self._all.values():
+            if other.name != environment.name:
+                found += _other_faults(target, own, other)
+        return found
+
+
+def _other_faults(target: Place, own: Sequence[tuple[str, Place]], other: Environment) -> list[Fault]:
+    theirs = Place.of(other.config_path)
+    found = []
+    if target.overlaps(theirs):
+        found.append(
+            Fault("config_path", f"{target.path} overlaps {theirs.path}, the target of {other.name}")
+        )
+    found += [
+        Fault("config_path", f"{target.path} overlaps {source}, a source of {other.name}")
+        for source in other.sources
+        if target.overlaps(Place.of(source))
+    ]
+    return found + [
+        Fault(field, f"{source.path} overlaps {theirs.path}, the target of {other.name}")
+        for field, source in own
+        if source.overlaps(theirs)
+    ]
+
+
+def _owner_faults(environment: Environment) -> list[Fault]:
+    try:
+        owner_of(environment.policies.owner)
+    except DeploymentFailedError as error:
+        return [Fault("policies.owner", error.message)]
+    return []

@@ -1,0 +1,133 @@
+"""Carries out a plan: all or nothing, with everything that goes kept in history first.
+
+The order of the steps is the promise. Before `History.commit` nothing at the target has changed; after it, whatever happens,
+the change can be undone or finished from what lies on disk:
+
+    prepare -> keep what goes and what comes in history -> stage beside the target -> COMMIT (synced)
+            -> rename into place -> remove what was replaced (-> record -> mark as applied)
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from headgated.core.deployment import ConfigDeployment
+from headgated.core.errors import HeadgateError
+from headgated.core.intent import Intent
+from headgated.core.paths import parent
+from headgated.core.plan import Change, Plan
+from headgated.core.steps import steps
+from headgated.core.tree import Directory, Kind
+from headgated.effects.history import History
+from headgated.effects.records import encode_deployment
+from headgated.effects.target import Target
+from headgated.engine.content import Content
+
+log = logging.getLogger("headgated.deploy")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A plan to carry out, and for what."""
+
+    plan: Plan
+    content: Content
+    record: ConfigDeployment
+    """In progress."""
+    target_path: str
+    managed: Directory
+    """What is managed before."""
+
+
+def execute(
+    history: History, target: Target, work: Work, progress: Callable[[str, int, int], None]
+) -> tuple[str, ...]:
+    """Make the target what the plan says, or leave it as it is.
+
+    Args:
+        history: keeps what goes and what comes, and the commitment.
+        target: where to.
+        work: what to do.
+        progress: told of step, files done and files in all.
+
+    Returns:
+        Notes on what could not be tidied up. The intent stands until the caller says `History.applied`.
+
+    Raises:
+        HeadgateError: why not; the target is as it was before.
+    """
+    plan, content, record = work.plan, work.content, work.record
+    changes, deployment_id = plan.changes, record.deployment_id
+    token = secrets.token_hex(6)
+    if not changes:
+        history.commit(_intent(work, token))
+        return ()
+    what = steps(changes, token)
+    directories = sorted({parent(change.path) for change in changes})
+    total = len(changes)
+    progress("stage", 0, total)
+    target.prepare(changes)
+    history.begin(record.environment, deployment_id, token, work.target_path, directories)
+    try:
+        _keep(history, target, changes, content)
+        target.stage(
+            what, lambda change: _wanted_content(change, content), lambda done: progress("stage", done, total)
+        )
+        progress("apply", 0, total)
+        history.commit(_intent(work, token))
+    except BaseException:
+        _give_up(history, target, directories, token, deployment_id)
+        raise
+    try:
+        target.apply(what)
+    except HeadgateError:
+        history.abandoned(deployment_id)
+        raise
+    return tuple(target.finish(what))
+
+
+def _keep(history: History, target: Target, changes: Sequence[Change], content: Content) -> None:
+    """Put into history what the target loses and what it gets."""
+    for change in changes:
+        old, new = change.expected, change.wanted
+        if old is not None and old.kind == Kind.FILE and not history.has(old.digest):
+            history.put(old.digest, old.size, target.read(change.path, old))
+        if new is not None and new.kind == Kind.FILE and not history.has(new.digest):
+            history.put(new.digest, new.size, content(change.path, new))
+
+
+def _intent(work: Work, token: str) -> Intent:
+    record = work.record
+    return Intent(
+        deployment_id=record.deployment_id,
+        environment=record.environment,
+        sequence=record.sequence,
+        target=work.target_path,
+        token=token,
+        managed_before=work.managed,
+        managed_after=work.plan.result,
+        changes=work.plan.changes,
+        record=encode_deployment(record),
+    )
+
+
+def _wanted_content(change: Change, content: Content) -> Iterable[bytes]:
+    return () if change.wanted is None else content(change.path, change.wanted)
+
+
+def _give_up(
+    history: History, target: Target, directories: Sequence[bytes], token: str, deployment_id: str
+) -> None:
+    """Remove what was staged. What cannot be removed now is found again at the next start."""
+    try:
+        target.sweep(directories, token)
+        history.abandoned(deployment_id)
+    except (HeadgateError, OSError):
+        log.warning(
+            "cannot remove what was staged for %s; it is removed at the next start",
+            deployment_id,
+            exc_info=True,
+        )

@@ -1,0 +1,121 @@
+"""All workers, and the way from a file event to the ones that it concerns.
+
+Watcher threads only note what is dirty and ring the loop; the loop tells the workers of each subscriber; blocking work runs in
+a pool of threads of its own, so that an environment that hangs on a dead file system holds up only itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from headgated.core.environment import Environment
+from headgated.core.settle import Settle
+from headgated.effects.watch import Watcher
+from headgated.engine.deployer import ConfigurationDeployer
+from headgated.engine.jobs import Job
+from headgated.engine.syncing import Syncing
+from headgated.engine.worker import Worker
+
+log = logging.getLogger("headgated.sync")
+
+T = TypeVar("T")
+THREADS = 64
+
+
+class Fleet:
+    """Runs one worker for each environment. Lives on the loop."""
+
+    def __init__(self, deployer: ConfigurationDeployer, watcher: Watcher, syncing: Syncing) -> None:
+        self._deployer, self._watcher, self._syncing = deployer, watcher, syncing
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="deploy")
+        self._workers: dict[str, Worker] = {}
+        self._hashing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to work for every environment."""
+        for environment in self._deployer.list_environments():
+            self.enlist(environment)
+        self._hashing = asyncio.create_task(self._distrust_now_and_then())
+
+    async def stop(self) -> None:
+        """End every worker after what it does now."""
+        if self._hashing is not None:
+            self._hashing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._hashing
+        await asyncio.gather(*(worker.stop() for worker in self._workers.values()))
+        self._pool.shutdown(wait=True)
+
+    async def run(self, function: Callable[..., T], /, *args: object) -> T:
+        """Run a blocking function in the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+    def enlist(self, environment: Environment) -> None:
+        """Begin to work for an environment, or by its new settle times."""
+        worker = self._workers.get(environment.name)
+        if worker is not None:
+            worker.settle_by(self._settle(environment))
+            worker.nudge()
+            return
+        name = environment.name
+        worker = Worker(
+            self._deployer.runtime(name),
+            self._deployer.jobs,
+            self._syncing,
+            self.run,
+            self._settle(environment),
+            lambda: self._deployer.get_environment_config(name).sources,
+            self._deployer.settings.watch.git_wait,
+        )
+        self._workers[name] = worker
+        worker.start()
+
+    async def dismiss(self, name: str) -> None:
+        """End the work for an environment."""
+        worker = self._workers.pop(name, None)
+        if worker is not None:
+            await worker.stop()
+
+    def submit(self, job: Job) -> None:
+        """Queue an order with its environment's worker."""
+        self._workers[job.record.environment].submit(job)
+
+    def cancel(self, environment: str, deployment_id: str) -> bool:
+        """Take back an order that has not changed anything; tell whether there was one."""
+        worker = self._workers.get(environment)
+        return worker is not None and worker.cancel(deployment_id)
+
+    def nudge(self, name: str) -> None:
+        """Make an environment's worker look soon."""
+        if name in self._workers:
+            self._workers[name].nudge()
+
+    def changed(self, root: str) -> None:
+        """Tell each subscriber of a source that it may have changed."""
+        for name in self._deployer.sources.subscribers(root):
+            if name in self._workers:
+                self._workers[name].changed()
+
+    def _settle(self, environment: Environment) -> Settle:
+        policies, defaults = environment.policies, self._deployer.settings.settle
+        quiet = defaults.quiet if policies.settle_quiet is None else policies.settle_quiet
+        latest = defaults.latest if policies.settle_latest is None else policies.settle_latest
+        return Settle(quiet, max(quiet, latest))
+
+    async def _distrust_now_and_then(self) -> None:
+        """Have every content hashed again at long intervals, in case a change left size and times as they were."""
+        while True:
+            await asyncio.sleep(self._deployer.settings.watch.full_hash_interval)
+            began = time.monotonic()
+            for root in self._deployer.sources.all():
+                source = self._deployer.sources.get(root)
+                if source is not None:
+                    source.distrust()
+                    self.changed(root)
+            log.debug("every source is to be hashed again (%.3f s)", time.monotonic() - began)

@@ -1,0 +1,126 @@
+"""Looks without touching: plans, status, how environments stand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from headgated.core.deployment import Changes, DeploymentError
+from headgated.core.environment import Environment
+from headgated.core.plan import Change
+from headgated.core.report import changes_of, file_change, version_of
+from headgated.core.tree import Entry
+from headgated.effects.watch import Watcher
+from headgated.engine.comparing import changed_settings, line_diffs
+from headgated.engine.deployer import ConfigurationDeployer
+from headgated.engine.ledger import utc_now
+from headgated.engine.overview import view
+from headgated.engine.planning import Allowed, Planned, UnsoundError, again_when_moved
+from headgated.engine.runtime import Runtime
+from headgated.engine.views import EnvironmentView, PlanView, SourceView, StatusView, SyncView
+
+DRIFT_LISTED = 1000
+
+
+class Inspection:
+    """Answers questions. Blocking; call it away from the loop."""
+
+    def __init__(self, deployer: ConfigurationDeployer, watcher: Watcher, version: str) -> None:
+        self._deployer, self._watcher, self._version = deployer, watcher, version
+        self._started_at = utc_now()
+
+    @staticmethod
+    def blank() -> SyncView:
+        """Return the state of an environment that does not exist yet."""
+        return SyncView()
+
+    def environments(self) -> list[EnvironmentView]:
+        """Return every environment and how it stands, ordered by name."""
+        return [view(e, self._deployer.runtime(e.name)) for e in self._deployer.list_environments()]
+
+    def status(self) -> StatusView:
+        """Return how the daemon is."""
+        watched = {state.root: state for state in self._watcher.states()}
+        sources = []
+        for path, names in self._deployer.sources.all().items():
+            state, source = watched.get(path), self._deployer.sources.get(path)
+            scanned = source.scanned_at if source is not None else None
+            sources.append(
+                SourceView(
+                    path=path,
+                    mode="absent" if state is None else str(state.mode.value),
+                    message="" if state is None else state.message,
+                    directories=0 if state is None else state.directories,
+                    last_event_at=_when(state.last_event_at if state is not None else None),
+                    last_scan_at=_when(scanned),
+                    environments=names,
+                )
+            )
+        return StatusView(
+            version=self._version,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            state_directory=str(self._deployer.workspace_dir),
+            sources=tuple(sources),
+            environments=tuple(self.environments()),
+            problems=tuple(self._deployer.problems),
+        )
+
+    def plan(self, name: str, config_files: tuple[str, ...], with_diff: bool) -> PlanView:  # noqa: FBT001 - called through a pool
+        """Return what a deployment would change now, and what would stand in its way."""
+        environment, runtime = self._deployer.get_environment_config(name), self._deployer.runtime(name)
+        with runtime.lock:
+            for source in self._deployer.sources.of(environment):
+                source.mark(None)
+            verdict = self._deployer.planning.unsound(environment)
+            if verdict is not None and verdict.reason != "SOURCE_EMPTY":
+                unsound = DeploymentError(verdict.reason, verdict.message, verdict.hint)
+                return PlanView(name, version_of(runtime.managed), Changes(), blocked=unsound)
+            planned = again_when_moved(lambda: self._planned(runtime, environment, config_files))
+            blocked = self._blocked(runtime, environment, planned)
+            drifted = tuple(
+                file_change(Change(path, live, deployed), runtime.managed)
+                for path, deployed, live in self._deployer.planning.drift(runtime, environment)[:DRIFT_LISTED]
+            )
+            changes = changes_of(planned.plan, runtime.managed)
+            target = self._deployer.planning.target(runtime, environment)
+
+            def old(path: bytes, entry: Entry) -> Iterable[bytes]:
+                return target.read(path, entry)
+
+            changes = replace(changes, settings_changed=changed_settings(planned.plan, old, planned.content))
+            diffs = line_diffs(planned.plan, old, planned.content) if with_diff else ()
+        return PlanView(name, version_of(planned.plan.result), changes, diffs, drifted, blocked)
+
+    def _planned(self, runtime: Runtime, environment: Environment, config_files: tuple[str, ...]) -> Planned:
+        planning = self._deployer.planning
+        if config_files:
+            return planning.plan_files(runtime, environment, config_files, loose=False)
+        return planning.plan_sources(
+            runtime, environment, planning.read(runtime, environment), full=True, allowed=None
+        )
+
+    def _blocked(
+        self, runtime: Runtime, environment: Environment, planned: Planned
+    ) -> DeploymentError | None:
+        """Return what would make a deployment refuse, or auto-sync wait, first things first."""
+        if runtime.misfit:
+            return DeploymentError("ENVIRONMENT_UNUSABLE", runtime.misfit)
+        if planned.wanted is not None:
+            try:
+                self._deployer.planning.check_losses(runtime, planned, Allowed())
+            except UnsoundError as error:
+                return DeploymentError.of(error)
+        if environment.hold is not None:
+            text = f"auto-sync waits: {environment.hold.deployment_id} is kept"
+            return DeploymentError("HELD", text, f"headgate deploy {environment.name} lifts the hold")
+        if environment.pause is not None:
+            text = f"auto-sync waits: paused by {environment.pause.paused_by}: {environment.pause.reason}"
+            return DeploymentError("PAUSED", text, f"headgate env resume {environment.name}")
+        return None
+
+
+def _when(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,385 @@
+"""Accepts orders and carries them out: a deployment, a rollback, a restore, each a record from PENDING to its end.
+
+A deployment ends as SUCCESS or FAILED with its reason, saved and logged before an error is raised. What depends on success
+(the undone deployments' mark, the hold, the lifted halt) is written before the record itself says SUCCESS, so that a crash
+between the two is made right by doing it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from headgated.core import lifecycle
+from headgated.core.deployment import (
+    ConfigDeployment,
+    DeploymentKind,
+    DeploymentStatus,
+    RollbackInfo,
+    SettingChange,
+    Trigger,
+)
+from headgated.core.environment import Environment, Hold, SourceMark
+from headgated.core.errors import (
+    ConflictError,
+    DeploymentFailedError,
+    Fault,
+    HeadgateError,
+    InvalidRequestError,
+    RefusedError,
+)
+from headgated.core.hold import rejected
+from headgated.core.orders import Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
+from headgated.core.plan import Plan
+from headgated.core.report import changes_of, version_of
+from headgated.core.tree import Directory, Entry
+from headgated.core.undo import check_reached, check_undoable, standing_after
+from headgated.effects.history import History
+from headgated.engine.comparing import changed_settings
+from headgated.engine.environments import Environments
+from headgated.engine.execution import Work, execute
+from headgated.engine.ledger import Ledger, failed, utc_now
+from headgated.engine.planning import Allowed, Planned, Planning, UnsoundError, again_when_moved
+from headgated.engine.runtime import Runtime
+from headgated.engine.sources import Sources
+from headgated.engine.wanted import Wanted
+
+log = logging.getLogger("headgated.deploy")
+
+
+@dataclass(slots=True)
+class Job:
+    """A deployment that was asked for and may not have begun."""
+
+    record: ConfigDeployment
+    order: Order
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Jobs:
+    """Carries out orders, one at a time for each environment. Thread-safe.
+
+    Args:
+        runtimes: each environment's working state, by name.
+        tell: told of each environment whose state may have changed.
+        recover: brings to its end what was cut off in one environment.
+    """
+
+    def __init__(
+        self,
+        environments: Environments,
+        runtimes: Mapping[str, Runtime],
+        sources: Sources,
+        planning: Planning,
+        history: History,
+        ledger: Ledger,
+        tell: Callable[[str], None],
+        recover: Callable[[str], None],
+    ) -> None:
+        self._environments, self._runtimes, self._sources = environments, runtimes, sources
+        self._planning, self._history, self._ledger = planning, history, ledger
+        self._tell, self._recover = tell, recover
+
+    def prepare(self, order: Order, caller: Caller) -> Job:
+        """Accept an order: check what can be checked now, and give it an id and a record in PENDING.
+
+        Raises:
+            NotFoundError, InvalidRequestError, RefusedError, ConflictError: nothing was begun.
+        """
+        if isinstance(order, DeployOrder):
+            name, kind = self._environments.get(order.environment).name, DeploymentKind.DEPLOY
+            _check_names(order.config_files)
+        else:
+            target = self._ledger.get(order.deployment_id)
+            name = self._environments.get(target.environment).name
+            kind = DeploymentKind.ROLLBACK if isinstance(order, RollbackOrder) else DeploymentKind.RESTORE
+            self._to_undo(order, target)
+        runtime = self._runtimes[name]
+        _check_usable(runtime)
+        _check_sequence(name, order.expected_sequence, runtime.sequence)
+        record = self._ledger.begin(
+            name,
+            kind,
+            deployed_by=caller.user,
+            trigger=Trigger.REQUEST,
+            reason=order.reason,
+            on_behalf_of=order.on_behalf_of,
+            config_files=order.config_files if isinstance(order, DeployOrder) else (),
+        )
+        runtime.sequence = max(runtime.sequence, record.sequence)
+        return Job(record, order)
+
+    def run(self, job: Job, *, loose: bool = False) -> ConfigDeployment:
+        """Carry out what `prepare` accepted; returns its finished record.
+
+        Args:
+            loose: absolute paths outside every source may be named.
+
+        Raises:
+            DeploymentFailedError: why not; saved, logged, and the target is as it was before.
+        """
+        runtime = self._runtimes[job.record.environment]
+        with runtime.lock:
+            record = self.start(runtime, job.record)
+            try:
+                _stop_if_cancelled(job)
+                return again_when_moved(lambda: self._attempt(runtime, job, record, loose=loose))
+            except Exception as error:
+                raise self.fail(runtime, record, error) from error
+            finally:
+                self.stop(runtime)
+
+    def start(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
+        """Begin to work on a record."""
+        record = lifecycle.start(record, utc_now())
+        runtime.running = record
+        self._ledger.update(record)
+        self._tell(runtime.name)
+        return record
+
+    def stop(self, runtime: Runtime) -> None:
+        """The environment works on nothing any more."""
+        runtime.running = None
+        self._tell(runtime.name)
+
+    def fail(self, runtime: Runtime, record: ConfigDeployment, error: Exception) -> DeploymentFailedError:
+        """Save and log that a deployment did not succeed; returns what to raise."""
+        told = told_error(error)
+        record = failed(record, told)
+        runtime.last = record
+        try:
+            self._ledger.finish(record)
+        except HeadgateError:
+            log.exception("cannot save that %s failed: %s", record.deployment_id, told.message)
+        return told
+
+    def carry_out(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        planned: Planned,
+        *,
+        job: Job | None = None,
+        hold: Hold | None = None,
+    ) -> ConfigDeployment:
+        """Apply a plan for a record in progress; returns the record as SUCCESS, saved."""
+        plan, managed = planned.plan, runtime.managed
+        record = replace(record, config_version=version_of(plan.result), changes=changes_of(plan, managed))
+
+        def progress(step: str, done: int, total: int) -> None:
+            if job is not None and step == "stage":
+                _stop_if_cancelled(job)
+            self._ledger.progress(record, step, done, total)
+
+        work = Work(plan, planned.content, record, environment.config_path, managed)
+        notes = execute(self._history, self._planning.target(runtime, environment), work, progress)
+        runtime.managed, runtime.current_id = plan.result, record.deployment_id
+        notes = (*record.changes.notes, *notes)
+        record = replace(
+            record, changes=replace(record.changes, settings_changed=self._settings(plan), notes=notes)
+        )
+        try:
+            self._note_success(environment, planned.wanted, hold)
+            done = self.succeed(record)
+            self._history.applied(record.deployment_id)
+        except (HeadgateError, OSError):
+            # The target has changed and the intent stands: it has succeeded. What is missing is made up for before the next one.
+            log.exception("cannot save that %s succeeded", record.deployment_id)
+            runtime.needs_recovery = True
+            return lifecycle.succeed(record, utc_now())
+        return done
+
+    def make_usable(self, runtime: Runtime) -> None:
+        """Bring to its end what an earlier deployment could not, before anything else is begun.
+
+        Raises:
+            RefusedError: ENVIRONMENT_UNUSABLE.
+            HeadgateError: it still cannot be brought to its end.
+        """
+        _check_usable(runtime)
+        if runtime.needs_recovery:
+            self._recover(runtime.name)
+            runtime.needs_recovery = False
+            head = self._history.head(runtime.name)
+            if head is not None:
+                runtime.managed, runtime.current_id = head.managed, head.deployment_id
+
+    def succeed(self, record: ConfigDeployment) -> ConfigDeployment:
+        """Finish the record of a deployment that was applied; marks what it undid first. May be repeated."""
+        info = record.rollback_info
+        if info is not None and info.undone:
+            self._ledger.mark_undone(info.undone, record.deployment_id)
+        done = lifecycle.succeed(record, utc_now())
+        runtime = self._runtimes.get(record.environment)
+        if runtime is not None:
+            runtime.last, runtime.last_success_at, runtime.failure = done, done.finished_at, None
+            runtime.synced_version = None
+        self._ledger.finish(done)
+        return done
+
+    def succeed_interrupted(self, record: ConfigDeployment) -> None:
+        """Finish a deployment that a crash cut off after it was applied, its hold included."""
+        environment = self._environments.get(record.environment)
+        undone = record.rollback_info.undone if record.rollback_info is not None else ()
+        hold = self._hold(record, undone) if undone else None
+        self._note_success(environment, None, hold)
+        self.succeed(record)
+
+    def clear(self, name: str, caller: Caller) -> ConfigDeployment:
+        """Remove from the target every file that was deployed there and that nobody changed since, as a deployment."""
+        runtime, environment = self._runtimes[name], self._environments.get(name)
+        with runtime.lock:
+            self.make_usable(runtime)
+            record = self._ledger.begin(
+                name,
+                DeploymentKind.DEPLOY,
+                deployed_by=caller.user,
+                trigger=Trigger.REQUEST,
+                reason="the environment is deleted with its files",
+            )
+            record = self.start(runtime, record)
+            try:
+                planned = self._planning.plan_nothing(runtime, environment)
+                return self.carry_out(runtime, environment, record, planned)
+            except Exception as error:
+                raise self.fail(runtime, record, error) from error
+            finally:
+                self.stop(runtime)
+
+    def _attempt(
+        self, runtime: Runtime, job: Job, record: ConfigDeployment, *, loose: bool
+    ) -> ConfigDeployment:
+        self.make_usable(runtime)
+        environment = self._environments.get(runtime.name)
+        order = job.order
+        if isinstance(order, DeployOrder):
+            planned = self._plan(runtime, environment, order, loose=loose)
+            return self.carry_out(runtime, environment, record, planned, job=job)
+        target = self._ledger.get(order.deployment_id)
+        undone, to = self._to_undo(order, target)
+        marked = tuple(other.deployment_id for other in undone if other.status == DeploymentStatus.SUCCESS)
+        planned = self._planning.plan_undo(
+            runtime, environment, [other.deployment_id for other in undone], to
+        )
+        record = replace(record, rollback_info=RollbackInfo(order.deployment_id, marked))
+        hold = self._hold(record, [other.deployment_id for other in undone])
+        return self.carry_out(runtime, environment, record, planned, job=job, hold=hold)
+
+    def _plan(
+        self, runtime: Runtime, environment: Environment, order: DeployOrder, *, loose: bool
+    ) -> Planned:
+        for source in self._sources.of(environment):
+            source.mark(None)
+        verdict = self._planning.unsound(environment)
+        if verdict is not None and not (order.allow_empty and verdict.reason == "SOURCE_EMPTY"):
+            raise UnsoundError(verdict)
+        if order.config_files:
+            return self._planning.plan_files(runtime, environment, order.config_files, loose=loose)
+        if not environment.sources:
+            raise DeploymentFailedError(
+                f"cannot deploy {environment.name}: it subscribes to no source, and no files were named",
+                reason="NOTHING_TO_DEPLOY",
+                hint=f"name files, or add a source: headgate env set {environment.name} --source DIR",
+            )
+        wanted = self._planning.read(runtime, environment)
+        allowed = Allowed(empty=order.allow_empty, mass_removal=order.allow_mass_removal)
+        return self._planning.plan_sources(runtime, environment, wanted, full=True, allowed=allowed)
+
+    def _to_undo(
+        self, order: RollbackOrder | RestoreOrder, target: ConfigDeployment
+    ) -> tuple[list[ConfigDeployment], Directory]:
+        """Return the deployments that an order undoes, newest first, and what is managed afterwards.
+
+        Raises:
+            RefusedError: it cannot be undone or returned to.
+            NotFoundError: HISTORY_COLLECTED, history no longer holds what it needs.
+        """
+        applied = [
+            self._ledger.get(deployment_id)
+            for sequence, deployment_id in self._history.applied_ids(target.environment, target.sequence)
+            if sequence > target.sequence
+        ]
+        if isinstance(order, RestoreOrder):
+            check_reached(target, "return to")
+            return sorted(applied, key=lambda record: -record.sequence), self._history.managed(
+                target.deployment_id
+            )[1]
+        later = standing_after([target, *applied], target.sequence)
+        check_undoable(target, later, include_later=order.include_later)
+        return [*later, target], self._history.managed(target.deployment_id)[0]
+
+    def _hold(self, record: ConfigDeployment, newest_first: Sequence[str]) -> Hold | None:
+        refused = rejected(self._history.changes(deployment_id) for deployment_id in newest_first)
+        return Hold(record.deployment_id, utc_now(), refused) if refused else None
+
+    def _note_success(self, environment: Environment, wanted: Wanted | None, hold: Hold | None) -> None:
+        """Save what a success means for the environment: a new or lifted hold, no halt, what the sources were."""
+        marks = dict(environment.marks)
+        for path, now in (wanted.snapshots if wanted is not None else {}).items():
+            if now.identity is not None:
+                marks[path] = SourceMark(*now.identity, is_mount=now.is_mount, had_files=now.tree.files > 0)
+        halt = None if wanted is not None else environment.halt
+        self._environments.note(replace(environment, hold=hold, halt=halt, marks=marks))
+
+    def _settings(self, plan: Plan) -> tuple[SettingChange, ...]:
+        """Return the settings that changed in modified structured files, from history."""
+        try:
+            return changed_settings(plan, self._from_history, self._from_history)
+        except HeadgateError:
+            log.exception("cannot tell which settings changed")
+            return ()
+
+    def _from_history(self, _path: bytes, entry: Entry) -> Iterable[bytes]:
+        return self._history.read(entry.digest)
+
+
+def told_error(error: Exception) -> DeploymentFailedError:
+    """Return an error as a deployment's failure. What nobody foresaw is logged whole and told in short."""
+    if isinstance(error, DeploymentFailedError):
+        return error
+    if isinstance(error, HeadgateError):
+        return DeploymentFailedError(error.message, reason=error.reason, hint=error.hint, paths=error.paths)
+    log.error("a deployment failed in a way nobody foresaw", exc_info=error)
+    return DeploymentFailedError(
+        f"cannot deploy: {type(error).__name__} (the log tells more)",
+        reason="INTERNAL",
+        hint="please report it",
+    )
+
+
+def _check_usable(runtime: Runtime) -> None:
+    if runtime.misfit:
+        raise RefusedError(
+            f"cannot deploy to {runtime.name}: {runtime.misfit}",
+            reason="ENVIRONMENT_UNUSABLE",
+            hint=f"mend it (headgate env set {runtime.name} ...), then try again",
+        )
+
+
+def _check_sequence(name: str, expected: int | None, actual: int) -> None:
+    if expected is not None and expected != actual:
+        raise ConflictError(
+            f"cannot deploy to {name}: its newest deployment has sequence {actual}, not {expected}",
+            reason="SEQUENCE_MISMATCH",
+            hint=f"look at what happened meanwhile: headgate deployments --env {name}",
+        )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    found = []
+    for index, name in enumerate(names):
+        parts = name.removeprefix("/").rstrip("/").split("/")
+        if not name or "\0" in name or ".." in parts or "" in parts:
+            found.append(Fault(f"config_files[{index}]", f"is not a path to a file ({name!r:.200})"))
+    if found:
+        raise InvalidRequestError("deploy the files named", found)
+
+
+def _stop_if_cancelled(job: Job) -> None:
+    if job.cancelled.is_set():
+        raise DeploymentFailedError(
+            f"{job.record.deployment_id} was cancelled before it changed anything", reason="CANCELLED"
+        )

@@ -1,0 +1,178 @@
+"""The deployments that there are: those under way in memory, all of them on disk, each change of one told to watchers.
+
+A deployment that somebody asked for is on disk before the answer goes out; one that auto-sync begins is written when it is
+finished (until then its intent in history stands for it). One log line for each that ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from headgated.core import lifecycle
+from headgated.core.deployment import (
+    ConfigDeployment,
+    DeploymentError,
+    DeploymentKind,
+    DeploymentStatus,
+    Progress,
+    Trigger,
+)
+from headgated.core.errors import HeadgateError
+from headgated.core.report import emptied
+from headgated.effects.records import DeploymentStore
+
+log = logging.getLogger("headgated.deploy")
+_PROGRESS_EVERY = 0.2
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """Keeps the record of every deployment. Thread-safe.
+
+    Args:
+        store: the records on disk.
+        publish: told of each deployment that is new or has changed, with counts in place of lists.
+    """
+
+    def __init__(self, store: DeploymentStore, publish: Callable[[ConfigDeployment], None]) -> None:
+        self.store, self._publish = store, publish
+        self._under_way: dict[str, ConfigDeployment] = {}
+        self._told: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def begin(
+        self,
+        environment: str,
+        kind: DeploymentKind,
+        *,
+        deployed_by: str,
+        trigger: Trigger,
+        reason: str = "",
+        on_behalf_of: str = "",
+        config_files: tuple[str, ...] = (),
+    ) -> ConfigDeployment:
+        """Return a new deployment in PENDING, with an id and sequence of its own; on disk if somebody asked for it."""
+        now = utc_now()
+        deployment_id, sequence = self.store.reserve(environment, kind, now)
+        record = ConfigDeployment(
+            deployment_id=deployment_id,
+            environment=environment,
+            kind=kind,
+            status=DeploymentStatus.PENDING,
+            sequence=sequence,
+            deployed_at=now,
+            deployed_by=deployed_by,
+            trigger=trigger,
+            reason=reason,
+            on_behalf_of=on_behalf_of,
+            config_files=config_files,
+        )
+        if trigger == Trigger.REQUEST:
+            self.store.create(record)
+        self.update(record)
+        return record
+
+    def update(self, record: ConfigDeployment) -> None:
+        """Note how a deployment under way stands."""
+        with self._lock:
+            self._under_way[record.deployment_id] = record
+        self._publish(replace(record, changes=emptied(record.changes)))
+
+    def progress(self, record: ConfigDeployment, step: str, done: int, total: int) -> None:
+        """Note how far a deployment is; watchers hear of it a few times a second at most."""
+        now, key = time.monotonic(), record.deployment_id
+        if 0 < done < total and now - self._told.get(key, 0.0) < _PROGRESS_EVERY:
+            return
+        self._told[key] = now
+        self.update(replace(record, progress=Progress(step, done, total)))
+
+    def finish(self, record: ConfigDeployment) -> None:
+        """Put a finished deployment on disk, then tell of it, then log it."""
+        self.store.save(record)
+        self._drop(record)
+        self._publish(replace(record, changes=emptied(record.changes)))
+        _log_outcome(record)
+
+    def forget(self, record: ConfigDeployment) -> None:
+        """Drop a deployment that came to nothing new and never was on disk."""
+        self._drop(record)
+
+    def repeat_failure(self, old: ConfigDeployment, attempts: int) -> ConfigDeployment:
+        """Note on the record of a failed attempt that it failed again in the same way."""
+        again = replace(old, attempts=attempts, finished_at=utc_now())
+        self.store.save(again)
+        return again
+
+    def mark_undone(self, deployment_ids: tuple[str, ...], by: str) -> None:
+        """Mark what a rollback undid. May be repeated."""
+        for deployment_id in deployment_ids:
+            old = self.store.get(deployment_id)
+            new = lifecycle.undo(old, by, utc_now())
+            if new is not old:
+                self.store.save(new)
+                self._publish(replace(new, changes=emptied(new.changes)))
+
+    def get(self, deployment_id: str) -> ConfigDeployment:
+        """Return a deployment as it stands now.
+
+        Raises:
+            NotFoundError: DEPLOYMENT_NOT_FOUND.
+        """
+        with self._lock:
+            record = self._under_way.get(deployment_id)
+        return record if record is not None else self.store.get(deployment_id)
+
+    def current(self, record: ConfigDeployment) -> ConfigDeployment:
+        """Return a record from disk as it stands now."""
+        with self._lock:
+            return self._under_way.get(record.deployment_id, record)
+
+    def under_way(self) -> list[ConfigDeployment]:
+        """Return the deployments that are not finished, newest first."""
+        with self._lock:
+            return sorted(
+                self._under_way.values(),
+                key=lambda record: (record.deployed_at, record.sequence),
+                reverse=True,
+            )
+
+    def _drop(self, record: ConfigDeployment) -> None:
+        with self._lock:
+            self._under_way.pop(record.deployment_id, None)
+            self._told.pop(record.deployment_id, None)
+
+
+def failed(record: ConfigDeployment, error: HeadgateError) -> ConfigDeployment:
+    """Return the record of a deployment that did not succeed."""
+    if record.status == DeploymentStatus.PENDING:
+        record = lifecycle.start(record, utc_now())
+    return lifecycle.fail(record, DeploymentError.of(error), utc_now())
+
+
+def _log_outcome(record: ConfigDeployment) -> None:
+    changes = record.changes
+    seconds = (
+        (record.finished_at - record.started_at).total_seconds()
+        if record.finished_at and record.started_at
+        else 0.0
+    )
+    text = (
+        f"{record.kind} {record.deployment_id} environment={record.environment} status={record.status}"
+        f" added={changes.added_count} modified={changes.modified_count} removed={changes.removed_count}"
+        f" seconds={seconds:.3f} by={record.deployed_by} trigger={record.trigger}"
+    )
+    if record.reason:
+        text += f" why={record.reason!r:.200}"
+    if record.error is not None:
+        log.error("%s error=%s: %s", text, record.error.reason, record.error.message)
+    else:
+        log.info("%s", text)

@@ -1,0 +1,352 @@
+"""Finds out what a deployment would change: reads the sources, checks that they are sound, compares with the target.
+
+Changes nothing but what is remembered. Whoever calls holds the environment's lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
+
+from headgated.core.environment import Environment
+from headgated.core.errors import DeploymentFailedError, SourceMovedError, TargetMovedError
+from headgated.core.paths import escape, parent, unescape
+from headgated.core.plan import Plan, affected, everything, make_plan
+from headgated.core.render import Renderer
+from headgated.core.safety import Verdict, emptied, mass_removal, source_halt
+from headgated.core.source import ScanFault, Snapshot
+from headgated.core.tree import Directory, Entry, Kind, lookup, own, walk
+from headgated.core.undo import compose, plan_undo
+from headgated.effects.history import History
+from headgated.effects.loose import read_loose
+from headgated.effects.owner import owner_of
+from headgated.effects.target import Target
+from headgated.engine.content import Content
+from headgated.engine.runtime import Runtime
+from headgated.engine.sources import Sources
+from headgated.engine.wanted import Wanted, WantedTree
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""How often reading and planning begin again when files move underneath."""
+
+
+class UnsoundError(DeploymentFailedError):
+    """The sources look broken: nothing is deployed from them without an explicit word."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.message, reason=verdict.reason, hint=verdict.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the one who asks has said may happen."""
+
+    empty: bool = False
+    mass_removal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and where the content of what it brings comes from."""
+
+    plan: Plan
+    content: Content
+    wanted: Wanted | None = None
+
+
+class Planning:
+    """Plans deployments, rollbacks and restores."""
+
+    def __init__(self, sources: Sources, history: History) -> None:
+        self._sources, self._history = sources, history
+
+    def target(self, runtime: Runtime, environment: Environment) -> Target:
+        """Return the environment's target, with what is remembered of it."""
+        if runtime.target is None or runtime.target_path != environment.config_path:
+            runtime.target, runtime.target_path = Target(environment.config_path), environment.config_path
+        return runtime.target
+
+    def read(self, runtime: Runtime, environment: Environment) -> Wanted:
+        """Return what the sources ask for now.
+
+        Raises:
+            DeploymentFailedError: SOURCE_UNREADABLE and other faults of the sources, each path named; SOURCE_UNSETTLED.
+            UnsoundError: a source is missing, replaced or emptied.
+        """
+        sources = self._sources.of(environment)
+        key = (environment.variables, environment.policies, environment.sources, tuple(map(id, sources)))
+        if runtime.wanted is None or runtime.wanted_for != key:
+            owner = owner_of(environment.policies.owner)
+            runtime.wanted, runtime.wanted_for = WantedTree(environment, sources, owner), key
+        snapshots = {
+            path: source.snapshot() for path, source in zip(environment.sources, sources, strict=True)
+        }
+        _refuse_faults(snapshots)
+        return runtime.wanted.read(snapshots)
+
+    def unsound(self, environment: Environment) -> Verdict | None:
+        """Return why the sources must not be deployed from as they are: the first thing wrong with them."""
+        for path, source in zip(environment.sources, self._sources.of(environment), strict=True):
+            mark = environment.marks.get(path)
+            verdict = source_halt(
+                path,
+                source.snapshot(),
+                was_mount=mark.is_mount if mark else None,
+                had_files=mark.had_files if mark else False,
+                environment=environment.name,
+            )
+            if verdict is not None:
+                return verdict
+        return None
+
+    def plan_sources(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        wanted: Wanted,
+        *,
+        full: bool,
+        allowed: Allowed | None,
+    ) -> Planned:
+        """Plan to make the target what the sources say.
+
+        Args:
+            full: look at every managed file at the target, not only at those whose source changed.
+            allowed: what was said; None: plan whatever it removes.
+
+        Raises:
+            UnsoundError: too much would go.
+        """
+        tree, managed = wanted.tree, runtime.managed
+        paths = everything(managed, tree) if full else affected(managed, tree)
+        planned = Planned(self._plan(runtime, environment, paths), wanted.content, wanted)
+        if allowed is not None:
+            self.check_losses(runtime, planned, allowed)
+        return planned
+
+    def check_losses(self, runtime: Runtime, planned: Planned, allowed: Allowed) -> None:
+        """Refuse a plan that removes all or most of what was deployed, unless that was said to be meant.
+
+        Raises:
+            UnsoundError: SOURCE_EMPTY, MASS_REMOVAL.
+        """
+        managed, offered = (
+            runtime.managed.files,
+            planned.wanted.tree.files if planned.wanted is not None else 0,
+        )
+        gone = sum(1 for c in planned.plan.changes if c.wanted is None and not _is_directory(c.expected))
+        verdict = None if allowed.empty else emptied(managed, offered, environment=runtime.name)
+        if verdict is None and not (allowed.mass_removal or (allowed.empty and offered == 0)):
+            verdict = mass_removal(managed, gone, environment=runtime.name)
+        if verdict is not None:
+            raise UnsoundError(verdict)
+
+    def plan_files(
+        self, runtime: Runtime, environment: Environment, names: Sequence[str], *, loose: bool
+    ) -> Planned:
+        """Plan to deploy the files named and no others; nothing is removed.
+
+        Args:
+            loose: absolute paths outside every source may be named; they go to the top of the target.
+
+        Raises:
+            DeploymentFailedError: FILE_NOT_FOUND, NAME_CLASH; every name.
+        """
+        wanted = self.read(runtime, environment)
+        inside, outside = _sort_names(environment, names)
+        if outside and not loose:
+            raise DeploymentFailedError(
+                f"cannot deploy {outside[0]}: it is outside the environment's sources",
+                reason="OUTSIDE_SOURCES",
+                hint="name files of the sources, or add the directory as a source",
+                paths=outside,
+            )
+        chosen: dict[bytes, Entry | None] = {}
+        missing = [name for name, path in inside.items() if not _choose(wanted.tree, path, chosen)]
+        contents = self._read_loose(environment, outside, chosen)
+        if missing:
+            raise DeploymentFailedError(
+                f"cannot deploy {missing[0]}: no source of {environment.name} has it",
+                reason="FILE_NOT_FOUND",
+                hint="names are relative to the sources, or absolute",
+                paths=missing,
+            )
+        plan = self._plan(runtime, environment, chosen)
+
+        def content(path: bytes, entry: Entry) -> Iterable[bytes]:
+            return (contents[path],) if path in contents else wanted.content(path, entry)
+
+        return Planned(plan, content, wanted)
+
+    def plan_undo(
+        self, runtime: Runtime, environment: Environment, newest_first: Sequence[str], to: Directory
+    ) -> Planned:
+        """Plan to give back what was there before the deployments named.
+
+        Args:
+            to: what is managed afterwards.
+        """
+        wanted = compose(self._history.changes(deployment_id) for deployment_id in newest_first)
+        target = self.target(runtime, environment)
+        live = target.observe(wanted)
+        below = {
+            path: target.below(path)
+            for path, entry in wanted.items()
+            if entry is not None and _is_directory(live[path]) and entry.kind != Kind.DIRECTORY
+        }
+        return Planned(plan_undo(to, wanted, live, below), self._from_history)
+
+    def plan_nothing(self, runtime: Runtime, environment: Environment) -> Planned:
+        """Plan to remove everything that was deployed and that nobody changed since."""
+        paths: dict[bytes, Entry | None] = dict.fromkeys((path for path, _ in walk(runtime.managed)), None)
+        pruning = replace(environment, policies=replace(environment.policies, prune=True))
+        return Planned(self._plan(runtime, pruning, paths), self._from_history)
+
+    def drift(self, runtime: Runtime, environment: Environment) -> list[tuple[bytes, Entry, Entry | None]]:
+        """Return (path, deployed, live) for each managed file that is no longer what was deployed."""
+        managed = dict(walk(runtime.managed))
+        live = self.target(runtime, environment).observe(managed)
+        return [
+            (path, entry, live[path])
+            for path, entry in managed.items()
+            if not entry.matches(live[path])
+            and not (entry.kind == Kind.DIRECTORY and entry.mode is None and live[path])
+        ]
+
+    def _from_history(self, _path: bytes, entry: Entry) -> Iterable[bytes]:
+        return self._history.read(entry.digest)
+
+    def _plan(self, runtime: Runtime, environment: Environment, paths: Mapping[bytes, Entry | None]) -> Plan:
+        target = self.target(runtime, environment)
+        live = target.observe(paths)
+        below = {
+            path: target.below(path)
+            for path, entry in paths.items()
+            if entry is not None and entry.kind != Kind.DIRECTORY and _is_directory(live[path])
+        }
+        return make_plan(runtime.managed, paths, live, below, prune=environment.policies.prune)
+
+    def _read_loose(
+        self, environment: Environment, names: Sequence[str], chosen: dict[bytes, Entry | None]
+    ) -> dict[bytes, bytes]:
+        owner, renderer = owner_of(environment.policies.owner), Renderer(environment.variables)
+        contents: dict[bytes, bytes] = {}
+        for name in names:
+            entry, raw = read_loose(name)
+            path = name.rpartition("/")[2].encode("utf-8", "surrogateescape")
+            if path in chosen:
+                raise DeploymentFailedError(
+                    f"cannot deploy {name}: another file named would land at {escape(path)} as well",
+                    reason="NAME_CLASH",
+                    hint="deploy them one after the other from a source directory",
+                    paths=[name],
+                )
+            content = renderer.render(raw).content
+            contents[path] = content
+            chosen[path] = owner.apply(
+                Entry(
+                    Kind.FILE,
+                    entry.mode,
+                    hashlib.sha256(content).digest(),
+                    len(content),
+                    uid=entry.uid,
+                    gid=entry.gid,
+                )
+            )
+        return contents
+
+
+def again_when_moved(attempt: Callable[[], T]) -> T:
+    """Run `attempt`; begin again, a few times, when sources or target moved underneath.
+
+    Raises:
+        SourceMovedError, TargetMovedError: they never held still.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return attempt()
+        except (SourceMovedError, TargetMovedError):
+            continue
+    return attempt()
+
+
+def environment_version(environment: Environment) -> str:
+    """Return a digest of all in an environment that decides what its target shall hold."""
+    told = {
+        "config_path": environment.config_path,
+        "sources": environment.sources,
+        "variables": dict(environment.variables),
+        "secrets": dict(environment.secrets),
+        "policies": asdict(environment.policies),
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def sources_version(wanted: Wanted) -> str:
+    """Return a digest of what the sources hold."""
+    return wanted.layered.digest.hex()
+
+
+def _refuse_faults(snapshots: Mapping[str, Snapshot]) -> None:
+    found: list[tuple[str, ScanFault]] = [
+        (root, fault) for root, now in snapshots.items() for fault in now.faults
+    ]
+    if found:
+        root, first = found[0]
+        raise DeploymentFailedError(
+            f"cannot read the source {root}: {first.message}"
+            + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""),
+            reason=first.reason if len({fault.reason for _, fault in found}) == 1 else "SOURCE_FAULTS",
+            hint="mend it, or list it in .headgateignore; nothing is removed while a source cannot be read whole",
+            paths=[f"{root}/{escape(fault.path)}" for root, fault in found],
+        )
+    moving = [root for root, now in snapshots.items() if not now.settled]
+    if moving:
+        raise DeploymentFailedError(
+            f"cannot deploy from {moving[0]}: its files keep changing while they are read",
+            reason="SOURCE_UNSETTLED",
+            hint="wait until whatever writes there is done, or list it in .headgateignore",
+            paths=moving,
+        )
+
+
+def _is_directory(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind == Kind.DIRECTORY
+
+
+def _sort_names(environment: Environment, names: Sequence[str]) -> tuple[dict[str, bytes], list[str]]:
+    """Return name -> path in the target for files of the sources, and the absolute names outside all of them."""
+    inside: dict[str, bytes] = {}
+    outside = []
+    for name in names:
+        if not name.startswith("/"):
+            inside[name] = unescape(name.removeprefix("./").rstrip("/"))
+            continue
+        root = next((root for root in environment.sources if name.startswith(root.rstrip("/") + "/")), None)
+        if root is None:
+            outside.append(name)
+        else:
+            inside[name] = unescape(name[len(root.rstrip("/")) + 1 :].rstrip("/"))
+    return inside, outside
+
+
+def _choose(tree: Directory, path: bytes, chosen: dict[bytes, Entry | None]) -> bool:
+    """Add what `tree` has at `path`, with the directories it is in, to `chosen`; False where there is nothing."""
+    node = lookup(tree, path)
+    if node is None or not path:
+        return False
+    above = parent(path)
+    while above:
+        directory = lookup(tree, above)
+        if directory is not None:
+            chosen[above] = own(directory)
+        above = parent(above)
+    chosen[path] = own(node)
+    if isinstance(node, Directory):
+        chosen.update(walk(node, path))
+    return True

@@ -1,0 +1,81 @@
+"""Makes right, at start, what a crash or power cut left half done. Idempotent: it may itself be cut off at any point.
+
+For each environment, before it serves: a deployment that had not committed is forgotten and its temporaries removed; one that
+had is finished where every rename was done, and undone otherwise (FAILED, reason INTERRUPTED). Only when the record is on disk does
+history call the deployment applied, so what was cut off in between is simply done again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from headgated.core.deployment import ConfigDeployment
+from headgated.core.errors import DeploymentFailedError, HeadgateError
+from headgated.core.steps import steps
+from headgated.effects.history import History, Unfinished
+from headgated.effects.records import decode_deployment
+from headgated.effects.target import Target
+from headgated.engine.ledger import Ledger, failed
+
+log = logging.getLogger("headgated.recovery")
+
+Succeed = Callable[[ConfigDeployment], None]
+"""Finishes the record of a deployment that was applied."""
+
+
+class Recovery:
+    """Brings targets, history and records into agreement."""
+
+    def __init__(self, history: History, ledger: Ledger, succeed: Succeed) -> None:
+        self._history, self._ledger, self._succeed = history, ledger, succeed
+
+    def run(self) -> dict[str, str]:
+        """Recover everything; returns, for each environment that could not be, why it must not be deployed."""
+        broken: dict[str, str] = {}
+        for unfinished in self._history.unfinished():
+            try:
+                self._recover(unfinished)
+            except (HeadgateError, OSError) as error:
+                log.exception("cannot recover %s", unfinished.deployment_id)
+                broken[unfinished.environment] = f"cannot recover {unfinished.deployment_id}: {error}"
+        for record in self._ledger.store.unfinished():
+            if record.environment not in broken:
+                self._ledger.finish(failed(record, _interrupted(record.deployment_id)))
+        return broken
+
+    def recover(self, environment: str) -> None:
+        """Recover one environment, whose last deployment could not be brought to its end.
+
+        Raises:
+            HeadgateError: it still cannot be.
+        """
+        for unfinished in self._history.unfinished():
+            if unfinished.environment == environment:
+                self._recover(unfinished)
+
+    def _recover(self, unfinished: Unfinished) -> None:
+        target = Target(unfinished.target)
+        if unfinished.intent is None:
+            target.sweep(unfinished.directories, unfinished.token)
+            self._history.abandoned(unfinished.deployment_id)
+            return
+        intent = unfinished.intent
+        completed = target.recover(steps(intent.changes, intent.token))
+        record = decode_deployment(intent.record)
+        if completed:
+            log.warning("%s was cut off after its last step and is finished now", intent.deployment_id)
+            self._succeed(record)
+            self._history.applied(intent.deployment_id)
+        else:
+            log.warning("%s was cut off and is undone: the target is as it was before", intent.deployment_id)
+            self._ledger.finish(failed(record, _interrupted(record.deployment_id)))
+            self._history.abandoned(intent.deployment_id)
+
+
+def _interrupted(deployment_id: str) -> DeploymentFailedError:
+    return DeploymentFailedError(
+        f"cannot finish {deployment_id}: the daemon was stopped while it ran; the target is as it was before",
+        reason="INTERRUPTED",
+        hint="ask for it again; auto-sync does so by itself",
+    )

@@ -1,0 +1,59 @@
+"""What the daemon keeps in memory for one environment while it runs. All of it can be worked out again."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from headgated.core.deployment import ConfigDeployment
+from headgated.core.tree import EMPTY, Directory
+from headgated.effects.target import Target
+from headgated.engine.wanted import WantedTree
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last attempt of auto-sync did not succeed."""
+
+    version: str
+    """What was attempted: digest of the sources and of the environment."""
+    record: ConfigDeployment
+    attempts: int
+    next_at: float
+    """Seconds since the epoch."""
+
+
+@dataclass(slots=True)
+class Runtime:
+    """One environment's working state. Whoever deploys, plans or syncs holds `lock`."""
+
+    name: str
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    target: Target | None = None
+    target_path: str = ""
+    wanted: WantedTree | None = None
+    wanted_for: object = None
+    """The environment and sources that `wanted` was made for."""
+    managed: Directory = EMPTY
+    """What was deployed last."""
+    current_id: str = ""
+    """The deployment that left it."""
+    sequence: int = 0
+    synced_version: str | None = None
+    """What the target is known to be in step with; None: not known yet."""
+    out_of_sync: bool = False
+    accepted: str | None = None
+    """Digest of layered sources that somebody accepted although they look broken."""
+    failure: Failure | None = None
+    unsettled: bool = False
+    misfit: str = ""
+    """Why the environment must not be deployed at all; empty where it may."""
+    needs_recovery: bool = False
+    """A deployment could not be brought to its end; that comes before the next one."""
+    running: ConfigDeployment | None = None
+    last: ConfigDeployment | None = None
+    """The newest finished deployment."""
+    last_success_at: datetime | None = None
+    drifted: tuple[str, ...] = ()
+    drifted_count: int = 0

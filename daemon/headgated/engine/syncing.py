@@ -1,0 +1,298 @@
+"""Auto-sync: makes one environment right, or says why it waits.
+
+Called whenever anything may have changed; doing nothing is the usual case and cheap. An attempt is made once for each state of
+sources and environment; a failed one is tried again with growing pauses, and a new state starts afresh.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from headgated.core.deployment import ConfigDeployment, DeploymentKind, Trigger
+from headgated.core.environment import Environment, Halt
+from headgated.core.errors import HeadgateError
+from headgated.core.hold import lifts
+from headgated.core.safety import Verdict, is_back
+from headgated.engine.environments import Environments
+from headgated.engine.jobs import Jobs, told_error
+from headgated.engine.ledger import Ledger, failed, utc_now
+from headgated.engine.planning import (
+    Allowed,
+    Planned,
+    Planning,
+    UnsoundError,
+    again_when_moved,
+    environment_version,
+    sources_version,
+)
+from headgated.engine.runtime import Failure, Runtime
+from headgated.engine.wanted import Wanted
+
+log = logging.getLogger("headgated.sync")
+
+FIRST_PAUSE = 1.0
+"""Seconds until a failed attempt is tried again; doubles each time."""
+LONGEST_PAUSE = 300.0
+"""Seconds."""
+UNSETTLED_PAUSE = 1.0
+"""Seconds until sources that would not hold still are read again."""
+BY = "auto-sync"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOutcome:
+    """What came of one look."""
+
+    again_in: float | None = None
+    """Seconds after which to look again although nothing happens; None: no need."""
+
+
+class Syncing:
+    """Decides and carries out what auto-sync does. Thread-safe; one look at a time for each environment."""
+
+    def __init__(
+        self,
+        environments: Environments,
+        planning: Planning,
+        jobs: Jobs,
+        ledger: Ledger,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._environments, self._planning, self._jobs = environments, planning, jobs
+        self._ledger, self._tell = ledger, tell
+
+    def sync(self, runtime: Runtime) -> SyncOutcome:
+        """Look at one environment and make it right if that is to be done now. Never raises what it foresaw."""
+        with runtime.lock:
+            environment = self._environments.get(runtime.name)
+            before = _told(runtime, environment)
+            try:
+                outcome = self._look(runtime, environment)
+            finally:
+                if _told(runtime, self._environments.get(runtime.name)) != before:
+                    self._tell(runtime.name)
+            return outcome
+
+    def accept(self, runtime: Runtime) -> None:
+        """Take the sources as they are now for meant, however broken they look: somebody said so."""
+        with runtime.lock:
+            environment = self._environments.get(runtime.name)
+            runtime.failure, runtime.synced_version = None, None
+            try:
+                runtime.accepted = sources_version(self._planning.read(runtime, environment))
+            except HeadgateError:
+                runtime.accepted = None
+
+    def _look(self, runtime: Runtime, environment: Environment) -> SyncOutcome:
+        if runtime.misfit or not environment.sources:
+            return SyncOutcome()
+        environment = self._end_pause(environment)
+        verdict = self._planning.unsound(environment)
+        if verdict is not None and not (
+            verdict.reason == "SOURCE_EMPTY" and self._accepted(runtime, environment)
+        ):
+            return self._halt(environment, verdict)
+        try:
+            wanted = again_when_moved(lambda: self._planning.read(runtime, environment))
+        except HeadgateError as error:
+            return self._read_failed(runtime, environment, error)
+        runtime.unsettled = False
+        version = f"{sources_version(wanted)}/{environment_version(environment)}"
+        if version == runtime.synced_version and environment.halt is None:
+            return SyncOutcome()
+        return self._compare(runtime, environment, wanted, version)
+
+    def _compare(
+        self, runtime: Runtime, environment: Environment, wanted: Wanted, version: str
+    ) -> SyncOutcome:
+        accepted = runtime.accepted == sources_version(wanted)
+        failure = runtime.failure
+        if failure is not None and failure.version == version and time.time() < failure.next_at:
+            return SyncOutcome(failure.next_at - time.time())
+        try:
+            planned = self._planning.plan_sources(
+                runtime,
+                environment,
+                wanted,
+                full=False,
+                allowed=Allowed(empty=accepted, mass_removal=accepted),
+            )
+        except UnsoundError as error:
+            return self._halt(environment, Verdict(error.reason, error.message, error.hint))
+        except HeadgateError as error:
+            return self._failed(runtime, environment, version, error)
+        environment = self._end_halt(environment, planned, accepted=accepted)
+        if environment.halt is not None:
+            return SyncOutcome()
+        environment = self._end_hold(environment, wanted)
+        if not planned.plan.changes and planned.plan.result.digest == runtime.managed.digest:
+            runtime.synced_version, runtime.out_of_sync, runtime.failure = version, False, None
+            return SyncOutcome()
+        runtime.out_of_sync = True
+        if not environment.auto_sync or environment.pause is not None or environment.hold is not None:
+            return SyncOutcome(_until(environment))
+        return self._deploy(runtime, environment, wanted, version, accepted=accepted)
+
+    def _deploy(
+        self, runtime: Runtime, environment: Environment, wanted: Wanted, version: str, *, accepted: bool
+    ) -> SyncOutcome:
+        allowed = Allowed(empty=accepted, mass_removal=accepted)
+        record = self._ledger.begin(
+            environment.name, DeploymentKind.DEPLOY, deployed_by=BY, trigger=Trigger.AUTO_SYNC
+        )
+        runtime.sequence = max(runtime.sequence, record.sequence)
+        record = self._jobs.start(runtime, record)
+
+        def attempt() -> ConfigDeployment:
+            self._jobs.make_usable(runtime)
+            now = self._planning.read(runtime, environment)
+            planned = self._planning.plan_sources(runtime, environment, now, full=False, allowed=allowed)
+            return self._jobs.carry_out(runtime, environment, record, planned)
+
+        try:
+            again_when_moved(attempt)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is a failed attempt, to be made again
+            return self._failed(runtime, environment, version, error, record)
+        finally:
+            self._jobs.stop(runtime)
+        runtime.synced_version, runtime.out_of_sync, runtime.failure = version, False, None
+        # Sources may have moved on while this was applied; the next look tells.
+        return SyncOutcome(0.0 if self._moved(runtime, environment, wanted) else None)
+
+    def _moved(self, runtime: Runtime, environment: Environment, wanted: Wanted) -> bool:
+        try:
+            return sources_version(self._planning.read(runtime, environment)) != sources_version(wanted)
+        except HeadgateError:
+            return True
+
+    def _read_failed(self, runtime: Runtime, environment: Environment, error: HeadgateError) -> SyncOutcome:
+        if error.reason in ("SOURCE_UNSETTLED", "SOURCE_MOVED"):
+            if not runtime.unsettled:
+                log.warning("%s waits: %s", environment.name, error.message)
+            runtime.unsettled = True
+            return SyncOutcome(UNSETTLED_PAUSE)
+        runtime.out_of_sync = True
+        if not environment.auto_sync or environment.pause is not None or environment.hold is not None:
+            return SyncOutcome(_until(environment))
+        return self._failed(
+            runtime, environment, f"{error.reason}/{error.message}/{environment_version(environment)}", error
+        )
+
+    def _failed(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        version: str,
+        error: Exception,
+        record: ConfigDeployment | None = None,
+    ) -> SyncOutcome:
+        """Note a failed attempt: a record of its own the first time, a count on that record while it fails the same way."""
+        told, old = told_error(error), runtime.failure
+        if old is not None and old.version == version and old.next_at > time.time():
+            return SyncOutcome(old.next_at - time.time())
+        again = old is not None and old.version == version and old.record.error is not None
+        if (
+            again
+            and old is not None
+            and old.record.error is not None
+            and old.record.error.message == told.message
+        ):
+            attempts = old.attempts + 1
+            if record is not None:
+                self._ledger.forget(record)
+            kept = self._ledger.repeat_failure(old.record, attempts)
+        else:
+            attempts = 1
+            if record is None:
+                record = self._ledger.begin(
+                    environment.name, DeploymentKind.DEPLOY, deployed_by=BY, trigger=Trigger.AUTO_SYNC
+                )
+                runtime.sequence = max(runtime.sequence, record.sequence)
+            kept = failed(record, told)
+            self._ledger.finish(kept)
+        runtime.last = kept
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempts - 1))
+        runtime.failure = Failure(version, kept, attempts, time.time() + pause)
+        runtime.out_of_sync = True
+        return SyncOutcome(pause)
+
+    def _halt(self, environment: Environment, verdict: Verdict) -> SyncOutcome:
+        if environment.halt is None or environment.halt.reason != verdict.reason:
+            text = f"{verdict.message}. {verdict.hint}" if verdict.hint else verdict.message
+            log.error("%s halts: %s: %s", environment.name, verdict.reason, text)
+            self._environments.note(replace(environment, halt=Halt(verdict.reason, text, utc_now())))
+        return SyncOutcome()
+
+    def _end_halt(self, environment: Environment, planned: Planned, *, accepted: bool) -> Environment:
+        """Go on by itself only when the sources are back as they were; otherwise somebody has to say so."""
+        if environment.halt is None:
+            return environment
+        unchanged = not planned.plan.changes
+        snapshots = planned.wanted.snapshots if planned.wanted is not None else {}
+        same = all(is_back(environment.marks.get(path), now) for path, now in snapshots.items())
+        if not (accepted or unchanged or same):
+            message = (
+                "the sources are back, but not as they were. Look at what would change (headgate plan"
+                f" {environment.name}), then say: headgate env resume {environment.name}"
+            )
+            if environment.halt.message != message:
+                log.error("%s stays halted: %s", environment.name, message)
+                environment = replace(environment, halt=replace(environment.halt, message=message))
+                self._environments.note(environment)
+            return environment
+        log.info("%s goes on: its sources are back", environment.name)
+        environment = replace(environment, halt=None)
+        self._environments.note(environment)
+        return environment
+
+    def _end_hold(self, environment: Environment, wanted: Wanted) -> Environment:
+        if environment.hold is None or not lifts(environment.hold.rejected, wanted.tree):
+            return environment
+        log.info(
+            "%s: the hold of %s lifts: its sources have moved on",
+            environment.name,
+            environment.hold.deployment_id,
+        )
+        environment = replace(environment, hold=None)
+        self._environments.note(environment)
+        return environment
+
+    def _end_pause(self, environment: Environment) -> Environment:
+        if (
+            environment.pause is None
+            or environment.pause.until is None
+            or environment.pause.until > utc_now()
+        ):
+            return environment
+        log.info("%s: the pause ends", environment.name)
+        environment = replace(environment, pause=None)
+        self._environments.note(environment)
+        return environment
+
+    def _accepted(self, runtime: Runtime, environment: Environment) -> bool:
+        try:
+            return runtime.accepted == sources_version(self._planning.read(runtime, environment))
+        except HeadgateError:
+            return False
+
+
+def _until(environment: Environment) -> float | None:
+    """Return in how many seconds a pause ends by itself."""
+    if environment.pause is None or environment.pause.until is None:
+        return None
+    return max(0.0, (environment.pause.until - utc_now()).total_seconds())
+
+
+def _told(runtime: Runtime, environment: Environment) -> tuple[object, ...]:
+    """Return what of an environment's state watchers are told, to know whether it changed."""
+    return (
+        environment,
+        runtime.out_of_sync,
+        runtime.failure,
+        runtime.unsettled,
+        runtime.synced_version is None,
+        runtime.last,
+    )

@@ -1,0 +1,199 @@
+"""What an environment's sources ask for: read, laid over each other, rendered.
+
+Keeps what it worked out: after a change only the changed files are read and rendered again. Not thread-safe; the deployer
+holds the environment's lock around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pathspec
+
+from headgated.core.environment import Environment, UndefinedPolicy
+from headgated.core.errors import DeploymentFailedError, SourceMovedError
+from headgated.core.layers import Layers
+from headgated.core.links import leads_out
+from headgated.core.paths import escape, join
+from headgated.core.render import Renderer
+from headgated.core.source import Snapshot
+from headgated.core.tree import EMPTY, Directory, Entry, Kind, Node, diff, lookup
+from headgated.effects.owner import Owner
+from headgated.effects.scan import Source
+from headgated.engine.content import Content
+
+LARGEST_TEMPLATE = 64 * 1024 * 1024
+"""Bytes; a larger file is only ever copied."""
+_REMEMBERED = 200_000
+_KEPT_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the sources ask for, at one moment."""
+
+    tree: Directory
+    """Rendered: exactly what the target shall have."""
+    layered: Directory
+    """The sources laid over each other, before rendering."""
+    snapshots: Mapping[str, Snapshot]
+    content: Content
+    """Gives the content that `tree` has at a path; SourceMovedError where the source has changed since."""
+
+
+class WantedTree:
+    """Works out what one environment's sources ask for.
+
+    A new one is needed when the environment's variables or policies change.
+    """
+
+    def __init__(self, environment: Environment, sources: Sequence[Source], owner: Owner) -> None:
+        self._environment = environment
+        self._sources = dict(zip(environment.sources, sources, strict=True))
+        self._layers = Layers()
+        self._owner = owner
+        self._renderer = Renderer(environment.variables)
+        policies = environment.policies
+        self._verbatim = pathspec.GitIgnoreSpec.from_lines(policies.verbatim) if policies.verbatim else None
+        self._strict = policies.undefined == UndefinedPolicy.ERROR
+        self._directories: dict[tuple[bytes, bytes], Directory] = {}
+        self._rendered: dict[bytes, tuple[bytes, int]] = {}
+        self._contents: dict[bytes, bytes] = {}
+        self._kept = 0
+        self._links_checked: Directory = EMPTY
+
+    def read(self, snapshots: Mapping[str, Snapshot]) -> Wanted:
+        """Return what is wanted, given a snapshot of each source.
+
+        Raises:
+            DeploymentFailedError: LAYER_CLASH, RENDER_FAILED, SYMLINK_LEADS_OUT; every path named.
+            SourceMovedError: a file changed since the snapshot; take another one.
+        """
+        layered = self._layers.overlay([snapshots[path].tree for path in self._sources])
+        self._check_links(layered)
+        if len(self._directories) > _REMEMBERED:
+            self._directories.clear()
+        reading = _Reading(layered, snapshots, {})
+        tree = self._render(reading, layered, b"")
+        if reading.faults:
+            path, why = next(iter(reading.faults.items()))
+            raise DeploymentFailedError(
+                f"cannot render {path}: {why}",
+                reason="RENDER_FAILED",
+                hint="declare the variables (headgate env set NAME --var KEY=VALUE), or copy the file as it is (verbatim)",
+                paths=reading.faults,
+            )
+
+        def content(path: bytes, _entry: Entry) -> Iterator[bytes]:
+            return self._content(layered, snapshots, path)
+
+        return Wanted(Directory(EMPTY.entry, tree.children), layered, snapshots, content)
+
+    def _content(self, layered: Directory, snapshots: Mapping[str, Snapshot], path: bytes) -> Iterator[bytes]:
+        source, entry = self._origin(layered, snapshots, path)
+        if not self._is_template(path, entry):
+            return source.read(path, entry)
+        kept = self._contents.get(entry.digest)
+        return iter((self._render_content(source, path, entry)[0] if kept is None else kept,))
+
+    def _origin(
+        self, layered: Directory, snapshots: Mapping[str, Snapshot], path: bytes
+    ) -> tuple[Source, Entry]:
+        """Return the source that has the file which is wanted at `path`, and the file as it is there."""
+        entry = lookup(layered, path)
+        for name in reversed(self._sources):
+            if isinstance(entry, Entry) and lookup(snapshots[name].tree, path) == entry:
+                return self._sources[name], entry
+        raise SourceMovedError(f"cannot read {escape(path)}: it left the sources", paths=[escape(path)])
+
+    def _check_links(self, layered: Directory) -> None:
+        """Refuse symlinks that lead out; only what changed since the last look is looked at."""
+        if self._environment.policies.allow_external_symlinks:
+            return
+        outside = [
+            escape(path)
+            for path, _, entry in diff(self._links_checked, layered)
+            if entry is not None and entry.kind == Kind.SYMLINK and leads_out(path, entry.target)
+        ]
+        if outside:
+            raise DeploymentFailedError(
+                f"cannot deploy {outside[0]}: the symbolic link leads out of the tree",
+                reason="SYMLINK_LEADS_OUT",
+                hint="make it relative and inside the source, or set the policy allow_external_symlinks",
+                paths=outside,
+            )
+        self._links_checked = layered
+
+    def _render(self, reading: _Reading, directory: Directory, at: bytes) -> Directory:
+        key = (at if self._verbatim else b"", directory.digest)
+        known = self._directories.get(key)
+        if known is not None:
+            return known
+        faults_before = len(reading.faults)
+        children: dict[bytes, Node] = {}
+        for name, node in directory.children.items():
+            path = join(at, name)
+            if isinstance(node, Directory):
+                children[name] = self._render(reading, node, path)
+            else:
+                children[name] = self._render_entry(reading, path, node)
+        result = Directory(self._owner.apply(directory.entry), children)
+        if len(reading.faults) == faults_before:
+            self._directories[key] = result
+        return result
+
+    def _render_entry(self, reading: _Reading, path: bytes, entry: Entry) -> Entry:
+        plain = replace(entry, template=False) if entry.template else entry
+        if not self._is_template(path, entry):
+            return self._owner.apply(plain)
+        known = self._rendered.get(entry.digest) or self._render_file(reading, path, entry)
+        if known is None:
+            return entry
+        return self._owner.apply(replace(plain, digest=known[0], size=known[1]))
+
+    def _render_file(self, reading: _Reading, path: bytes, entry: Entry) -> tuple[bytes, int] | None:
+        if entry.size > LARGEST_TEMPLATE:
+            reading.faults[escape(path)] = "it is larger than 64 MiB; list it under the policy verbatim"
+            return None
+        source, _ = self._origin(reading.layered, reading.snapshots, path)
+        content, undefined = self._render_content(source, path, entry)
+        if undefined and self._strict:
+            reading.faults[escape(path)] = f"not declared: {', '.join(undefined)}"
+            return None
+        self._keep(entry.digest, content)
+        known = (hashlib.sha256(content).digest(), len(content))
+        if len(self._rendered) > _REMEMBERED:
+            self._rendered.clear()
+        self._rendered[entry.digest] = known
+        return known
+
+    def _render_content(self, source: Source, path: bytes, entry: Entry) -> tuple[bytes, tuple[str, ...]]:
+        rendered = self._renderer.render(b"".join(source.read(path, entry)))
+        return rendered.content, rendered.undefined
+
+    def _keep(self, digest: bytes, content: bytes) -> None:
+        """Keep small rendered contents a while: what was rendered to be compared is about to be written."""
+        if self._kept + len(content) > _KEPT_BYTES:
+            self._contents.clear()
+            self._kept = 0
+        if len(content) <= _KEPT_BYTES // 16:
+            self._contents[digest] = content
+            self._kept += len(content)
+
+    def _is_template(self, path: bytes, entry: Entry) -> bool:
+        if not entry.template or not self._environment.variables:
+            return False
+        return self._verbatim is None or not self._verbatim.match_file(
+            path.decode("utf-8", "surrogateescape")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One run of `WantedTree.read`: what it reads from, and what was wrong."""
+
+    layered: Directory
+    snapshots: Mapping[str, Snapshot]
+    faults: dict[str, str]

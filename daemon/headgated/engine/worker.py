@@ -1,0 +1,184 @@
+"""One worker for each environment: everything that happens to an environment happens here, one thing after the other.
+
+Orders run in the order in which they were asked for, before auto-sync. A file event, a retry that is due, a finished order and a
+resume all end in the same place: "look, and make this environment right". An environment that fails or hangs holds up
+no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from headgated.core.errors import DeploymentFailedError
+from headgated.core.settle import Settle
+from headgated.effects.scan import git_busy
+from headgated.engine.jobs import Job, Jobs
+from headgated.engine.runtime import Runtime
+from headgated.engine.syncing import Syncing
+
+log = logging.getLogger("headgated.sync")
+
+T = TypeVar("T")
+GIT_POLL = 0.05
+"""Seconds between looks at a git checkout in progress."""
+AFTER_SURPRISE = 30.0
+"""Seconds until a look that failed in a way nobody foresaw is made again."""
+
+
+class RunBlocking(Protocol):
+    """Runs a blocking function away from the loop."""
+
+    def __call__(self, function: Callable[..., T], /, *args: object) -> Awaitable[T]:
+        """Return the function's result when it is done."""
+        ...
+
+
+class Worker:
+    """Works for one environment. Lives on the loop; its methods are called there.
+
+    Args:
+        sources: the environment's source directories, looked up anew each time (for git checkouts in progress).
+        git_wait: seconds that a git checkout is waited for at most.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        jobs: Jobs,
+        syncing: Syncing,
+        run_blocking: RunBlocking,
+        settle: Settle,
+        sources: Callable[[], tuple[str, ...]],
+        git_wait: float,
+    ) -> None:
+        self._runtime, self._jobs, self._syncing, self._run_blocking = runtime, jobs, syncing, run_blocking
+        self._settle, self._sources, self._git_wait = settle, sources, git_wait
+        self._queue: deque[Job] = deque()
+        self._wake = asyncio.Event()
+        self._look_at: float | None = time.monotonic()
+        self._git_since: float | None = None
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to work; the first look is made at once."""
+        self._task = asyncio.create_task(self._work(), name=f"worker {self._runtime.name}")
+
+    async def stop(self) -> None:
+        """End after what runs now; orders that have not begun are recorded as not carried out."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        while self._queue:
+            self._refuse(self._queue.popleft())
+
+    def changed(self) -> None:
+        """A source may have changed."""
+        self._settle.changed(time.monotonic())
+        self._wake.set()
+
+    def nudge(self) -> None:
+        """Look soon, whether anything changed or not."""
+        self._look_at = time.monotonic()
+        self._wake.set()
+
+    def settle_by(self, settle: Settle) -> None:
+        """Settle by other times from now on."""
+        if self._settle.due() is not None:
+            settle.changed(time.monotonic())
+        self._settle = settle
+
+    def submit(self, job: Job) -> None:
+        """Queue an order."""
+        self._queue.append(job)
+        self._wake.set()
+
+    def cancel(self, deployment_id: str) -> bool:
+        """Take an order back that has not changed anything yet; tell whether there was one."""
+        for job in [*self._queue, *([self._current] if self._current is not None else [])]:
+            if job.record.deployment_id == deployment_id:
+                job.cancelled.set()
+                return True
+        return False
+
+    _current: Job | None = None
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            if self._queue:
+                await self._carry_out(self._queue.popleft())
+                continue
+            due = self._due()
+            if due is not None and due <= time.monotonic():
+                await self._look()
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), None if due is None else due - time.monotonic())
+
+    def _due(self) -> float | None:
+        times = [at for at in (self._settle.due(), self._look_at) if at is not None]
+        return min(times, default=None)
+
+    async def _carry_out(self, job: Job) -> None:
+        self._current = job
+        try:
+            await self._run_blocking(self._jobs.run, job)
+        except DeploymentFailedError:
+            pass  # Saved, logged and told already.
+        except Exception:
+            log.exception("%s ended in a way nobody foresaw", job.record.deployment_id)
+        finally:
+            self._current = None
+        self.nudge()
+
+    async def _look(self) -> None:
+        if await self._wait_for_git():
+            return
+        self._settle.acted()
+        self._look_at = None
+        try:
+            outcome = await self._run_blocking(self._syncing.sync, self._runtime)
+        except Exception:
+            log.exception("cannot look at %s; trying again in %d s", self._runtime.name, AFTER_SURPRISE)
+            self._look_in(AFTER_SURPRISE)
+            return
+        if outcome.again_in is not None:
+            self._look_in(outcome.again_in)
+
+    async def _wait_for_git(self) -> bool:
+        """Tell whether a git checkout is in progress in a source and should still be waited for."""
+        if not await self._run_blocking(_any_git_busy, self._sources()):
+            self._git_since = None
+            return False
+        now = time.monotonic()
+        if self._git_since is None:
+            self._git_since = now
+        if now - self._git_since > self._git_wait:
+            return False
+        self._settle.acted()
+        self._look_at = now + GIT_POLL
+        return True
+
+    def _look_in(self, seconds: float) -> None:
+        at = time.monotonic() + seconds
+        self._look_at = at if self._look_at is None else min(at, self._look_at)
+
+    def _refuse(self, job: Job) -> None:
+        error = DeploymentFailedError(
+            "cannot begin: the daemon stops",
+            reason="INTERRUPTED",
+            hint="ask for it again when the daemon is back",
+        )
+        self._jobs.fail(self._runtime, job.record, error)
+
+
+def _any_git_busy(roots: tuple[str, ...]) -> bool:
+    return any(git_busy(root) for root in roots)

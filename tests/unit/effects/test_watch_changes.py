@@ -1,0 +1,260 @@
+"""What is told when something in a source changes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headgated.effects.watch import Watcher
+from tests.unit.effects.watching import (
+    Told,
+    assert_sees,
+    assert_sees_every_directory,
+    kernel_watches,
+    lookout_of,
+    state_of,
+    until,
+    watching,
+)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    return root
+
+
+def _replace(path: Path) -> None:
+    path.with_name("new").write_bytes(b"other")
+    path.with_name("new").replace(path)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "write": lambda path: path.write_bytes(b"other"),
+    "truncate": lambda path: os.truncate(path, 1),
+    "replace": _replace,
+    "chmod": lambda path: path.chmod(0o600),
+    "utime": lambda path: os.utime(path, (1, 1)),
+    "remove": lambda path: path.unlink(),
+    "move out": lambda path: path.rename(path.parent.parent.parent / "elsewhere"),
+    "to symlink": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+    "to directory": lambda path: (path.unlink(), path.mkdir()),
+    "to fifo": lambda path: (path.unlink(), os.mkfifo(path)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_change_of_a_file_is_told_by_its_path(told: Told, root: Path, change: Callable[[Path], object]):
+    path = root / "sub" / "file"
+    path.parent.mkdir()
+    path.write_bytes(b"content")
+    with watching(told, root):
+        change(path)
+        assert told.wait(lambda: b"sub/file" in told.paths(root))
+        assert not told.everything(root)
+
+
+MAKES: dict[str, Callable[[Path], object]] = {
+    "file": lambda path: path.touch(),
+    "directory": lambda path: path.mkdir(),
+    "symlink": lambda path: path.symlink_to("nowhere"),
+    "hardlink": lambda path: path.hardlink_to(path.with_name("there")),
+    "fifo": os.mkfifo,
+    "moved in": lambda path: (path.parent.parent / "outside").rename(path),
+}
+
+
+@pytest.mark.parametrize("make", MAKES.values(), ids=MAKES.keys())
+def test_new_name_is_told(told: Told, root: Path, make: Callable[[Path], object]):
+    (root / "there").touch()
+    (root.parent / "outside").touch()
+    with watching(told, root):
+        make(root / "new")
+        assert told.wait(lambda: b"new" in told.paths(root))
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines", b"back\\slash", b"-", b"x" * 255])
+def test_strange_name_is_told_as_it_is(told: Told, root: Path, name: bytes):
+    with watching(told, root):
+        os.mkdir(os.path.join(os.fsencode(root), name))
+        assert told.wait(lambda: name in told.paths(root))
+        with open(os.path.join(os.fsencode(root), name, name), "wb"):
+            pass
+        assert told.wait(lambda: name + b"/" + name in told.paths(root))
+
+
+def test_reading_is_not_told(told: Told, root: Path):
+    """Otherwise every scan would cause the next one."""
+    for number in range(20):
+        (root / f"d{number}").mkdir()
+        (root / f"d{number}" / "file").write_text("content")
+    with watching(told, root):
+        for directory, _, names in os.walk(root):
+            for name in names:
+                Path(directory, name).read_text()
+        (root / "last").touch()
+        assert told.wait_path(root, b"last")
+        assert told.paths(root) == {b"last"}
+
+
+def test_a_directorys_times_are_not_told_but_its_mode_is(told: Told, root: Path):
+    """Times change with the content and are set again by every rsync; telling them would mean everything below."""
+    (root / "sub").mkdir()
+    with watching(told, root):
+        os.utime(root / "sub", (1, 1))
+        os.utime(root, (1, 1))
+        (root / "sub").chmod(0o700)
+        assert told.wait_path(root, b"sub")
+        assert [paths for _, paths in told.changes] == [frozenset({b"sub"})]
+        told.forget()
+        root.chmod(0o700)
+        assert told.wait_everything(root)
+
+
+def test_files_in_a_directory_made_a_moment_ago_are_told(told: Told, root: Path):
+    """S5: the watch is there before the directory is listed, and it is told after that."""
+    with watching(told, root):
+        wanted = set()
+        for number in range(200):
+            path = root / f"a{number}" / "b" / "c" / "file"
+            path.parent.mkdir(parents=True)
+            path.touch()
+            wanted.add(os.fsencode(path.relative_to(root)))
+        assert told.wait(lambda: not told.uncovered(root, wanted))
+        assert_sees_every_directory(told, root)
+
+
+def test_directory_moved_in_is_watched(told: Told, root: Path, tmp_path: Path):
+    (tmp_path / "outside" / "deep" / "er").mkdir(parents=True)
+    with watching(told, root):
+        (tmp_path / "outside").rename(root / "inside")
+        assert told.wait_path(root, b"inside")
+        assert_sees_every_directory(told, root)
+
+
+def test_directory_moved_within_is_told_under_its_new_path_only(told: Told, root: Path):
+    (root / "old" / "deep" / "er").mkdir(parents=True)
+    with watching(told, root) as watcher:
+        (root / "old").rename(root / "new")
+        assert told.wait_path(root, b"old", b"new")
+        assert until(lambda: kernel_watches(lookout_of(watcher, root)) == 6)  # four here, the parent, the cookie
+        assert_sees_every_directory(told, root)
+        assert not any(path.startswith(b"old") for path in told.paths(root))
+
+
+def test_directory_moved_out_is_not_watched_any_more(told: Told, root: Path, tmp_path: Path):
+    """watchdog itself goes on telling of it under the path that it had."""
+    (root / "sub" / "deep").mkdir(parents=True)
+    with watching(told, root) as watcher:
+        (root / "sub").rename(tmp_path / "out")
+        assert told.wait_path(root, b"sub")
+        assert until(lambda: state_of(watcher, root).directories == 1)
+        told.forget()
+        (tmp_path / "out" / "deep" / "file").touch()
+        (root / "last").touch()
+        assert told.wait_path(root, b"last")
+        assert told.paths(root) == {b"last"}
+
+
+def test_directory_moved_out_and_in_again_is_watched(told: Told, root: Path, tmp_path: Path):
+    (root / "sub" / "deep").mkdir(parents=True)
+    with watching(told, root):
+        (root / "sub").rename(tmp_path / "out")
+        (tmp_path / "out" / "more").mkdir()
+        (tmp_path / "out").rename(root / "sub")
+        assert told.wait_path(root, b"sub")
+        assert_sees_every_directory(told, root)
+
+
+def test_event_after_a_move_out_is_not_delayed(told: Told, root: Path, tmp_path: Path):
+    """watchdog's queue holds everything back for half a second then."""
+    (root / "file").touch()
+    with watching(told, root):
+        (root / "file").rename(tmp_path / "out")
+        (root / "next").touch()
+        assert told.wait_path(root, b"file", b"next", timeout=0.4)
+
+
+def test_tree_removed_and_made_again_is_watched(told: Told, root: Path):
+    with watching(told, root) as watcher:
+        for _ in range(5):
+            for number in range(20):
+                (root / "tree" / f"d{number}" / "deep").mkdir(parents=True)
+            shutil.rmtree(root / "tree")
+        (root / "tree" / "deep").mkdir(parents=True)
+        assert told.wait_path(root, b"tree")
+        assert until(lambda: state_of(watcher, root).directories == 3)
+        assert_sees_every_directory(told, root)
+
+
+def test_symlinked_directory_in_a_source_is_not_followed(told: Told, root: Path, tmp_path: Path):
+    (tmp_path / "outside").mkdir()
+    with watching(told, root) as watcher:
+        (root / "link").symlink_to(tmp_path / "outside")
+        (root / "loop").symlink_to(".")
+        assert told.wait_path(root, b"link", b"loop")
+        assert state_of(watcher, root).directories == 1
+
+
+def test_many_changes_while_somebody_is_slow_are_gathered(root: Path):
+    """Nothing grows without bound, and nothing is lost."""
+    told, release = Told(), threading.Event()
+
+    def slow(at: str, paths: frozenset[bytes] | None) -> None:
+        told.change(at, paths)
+        release.wait(10)
+
+    watcher = Watcher(slow, scan_interval=3600)
+    watcher.add(str(root))
+    for number in range(500):
+        (root / f"file{number}").touch()
+    assert told.wait(lambda: told.changes)
+    release.set()
+    wanted = {b"file%d" % number for number in range(500)}
+    assert told.wait(lambda: not told.uncovered(root, wanted))
+    watcher.close()
+    assert len(told.changes) < 20
+
+
+def test_error_in_the_callback_ends_nothing_and_is_logged_once(root: Path, caplog: pytest.LogCaptureFixture):
+    told = Told()
+
+    def failing(at: str, paths: frozenset[bytes] | None) -> None:
+        told.change(at, paths)
+        raise ValueError("of the callback")
+
+    watcher = Watcher(failing, scan_interval=3600)
+    watcher.add(str(root))
+    assert_sees(told, root, "one")
+    assert_sees(told, root, "two")
+    watcher.close()
+    assert [record.name for record in caplog.records if record.levelname == "ERROR"] == ["headgated.watch"]
+
+
+def test_callback_may_add_and_remove_and_close(root: Path, tmp_path: Path):
+    """It runs in the thread that tells, which must then not wait for itself."""
+    (tmp_path / "other").mkdir()
+    done = threading.Event()
+
+    def change(at: str, _paths: frozenset[bytes] | None) -> None:
+        watcher.add(str(tmp_path / "other"))
+        watcher.remove(at)
+        watcher.close()
+        done.set()
+
+    watcher = Watcher(change)
+    watcher.add(str(root))
+    (root / "file").touch()
+    assert done.wait(5)
+    assert watcher.states() == []
