@@ -13,7 +13,6 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from headgate.errors import Fault, ForbiddenError, HeadgateError, InvalidRequestError, UnreachableError
 
@@ -143,13 +142,13 @@ def _there(path: str) -> bool:
 
 def _group(path: str) -> str:
     """Name the group of the socket, or of the directory that keeps the caller from it."""
-    for place in (Path(path), *Path(path).parents):
+    while True:
         try:
-            owner = place.stat().st_gid
+            owner = os.stat(path).st_gid  # noqa: PTH116 -- `pathlib` would be imported for this alone
+            break
         except OSError:
-            continue
-        try:
-            return grp.getgrgid(owner).gr_name
-        except KeyError:
-            return f"gid {owner}"
-    return "headgate"
+            path = path.rpartition("/")[0] or "/"
+    try:
+        return grp.getgrgid(owner).gr_name
+    except KeyError:
+        return f"gid {owner}"

@@ -1,7 +1,7 @@
 """Messages as plain dicts, in the shape of the records on disk: what `-o json` prints.
 
 Enum values are lower-case words, times RFC 3339 in UTC with microseconds, modes text such as "0644", what is not there null.
-What the protocol does not carry is left out (owner ids of files; which content a hold rejects).
+What the protocol does not carry is left out (which content a hold rejects).
 """
 
 from __future__ import annotations

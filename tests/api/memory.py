@@ -196,7 +196,6 @@ class MemoryControl(Control):
         page_token: str = "",
         statuses: Iterable[DeploymentStatus] = (),
     ) -> tuple[list[ConfigDeployment], str]:
-        await self._enter("list deployments", environment, page_size, page_token, statuses)
         wanted = frozenset(statuses)
         found = [
             record
@@ -205,6 +204,7 @@ class MemoryControl(Control):
         ]
         start = int(page_token or 0)
         end = start + page_size
+        await self._enter("list deployments", environment, page_size, page_token, statuses)
         return found[start:end], str(end) if end < len(found) else ""
 
     async def status(self) -> StatusView:

@@ -96,7 +96,7 @@ async def test_server_refuses_a_private_directory_that_others_may_enter(short_di
 
 async def test_server_without_a_usable_directory_says_so(short_dir: Path) -> None:
     (short_dir / "run").write_text("in the way")
-    with pytest.raises(UnavailableError, match="cannot serve from .*/run: ") as refused:
+    with pytest.raises(UnavailableError, match=r"cannot serve from .*/run: ") as refused:
         await made(short_dir).start()
     assert refused.value.reason == "DIRECTORY_NOT_USABLE"
 

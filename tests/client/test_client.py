@@ -129,6 +129,22 @@ def test_deploy_sends_everything_it_was_given(client: Client, daemon: FakeDaemon
     assert not daemon.requests[-1].HasField("expected_sequence")
 
 
+def test_files_that_are_one_text_are_refused(client: Client, daemon: FakeDaemon) -> None:
+    with pytest.raises(InvalidRequestError, match="must be a list"):
+        client.deploy("canal", "a.conf")
+    assert not daemon.requests
+
+
+def test_closed_client_ends_its_watches(daemon: FakeDaemon) -> None:
+    watching = Client(str(daemon.socket))
+    ended = threading.Thread(target=lambda: list(watching.watch_deployments()))
+    ended.start()
+    until(lambda: daemon.watchers > 0)
+    watching.close()
+    ended.join(10)
+    assert not ended.is_alive()
+
+
 def test_rollback_and_restore_send_everything(client: Client, daemon: FakeDaemon) -> None:
     deployment = client.deploy("canal").deployment_id
     client.rollback(deployment, include_later=True, reason="bad", expected_sequence=4)

@@ -100,7 +100,7 @@ def whole() -> dp.ConfigDeployment:
     changes.added_count, changes.removed_count, changes.unchanged_count = 1, 1, 7
     after = dp.FileState(kind=dp.FILE_KIND_FILE, mode=0o644, size=5, digest="sha256:01")
     changes.added.add(path="a.conf", after=after)
-    before = dp.FileState(kind=dp.FILE_KIND_SYMLINK, size=6, link_target="a.conf")
+    before = dp.FileState(kind=dp.FILE_KIND_SYMLINK, size=6, link_target="a.conf", uid=0, gid=5)
     changes.removed.add(path="link", before=before, drifted=True)
     changes.settings_changed.add(path="a.json", key="x.y", new="1")
     changes.notes.append("n")

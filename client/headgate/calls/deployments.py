@@ -48,7 +48,7 @@ def deploy(
         f"{_SERVICE}Deploy",
         pb.DeployRequest(
             environment=environment,
-            config_files=config_files,
+            config_files=_files(config_files, f"deploy {environment}"),
             reason=order.get("reason", ""),
             on_behalf_of=order.get("on_behalf_of", ""),
             request_id=new_request_id(order),
@@ -68,7 +68,11 @@ def plan(
     """PlanDeployment."""
     return Call(
         f"{_SERVICE}PlanDeployment",
-        pb.PlanDeploymentRequest(environment=environment, config_files=config_files, no_diff=not diff),
+        pb.PlanDeploymentRequest(
+            environment=environment,
+            config_files=_files(config_files, f"plan {environment}"),
+            no_diff=not diff,
+        ),
         pb.PlanDeploymentResponse,
         lambda answer: answer,
         f"plan {environment}",
@@ -166,3 +170,10 @@ def watch(environment: str, deployment_id: str) -> Stream[pb.WatchDeploymentsRes
         pb.WatchDeploymentsResponse,
         f"watch {deployment_id or environment or 'deployments'}",
     )
+
+
+def _files(config_files: Iterable[str], what: str) -> list[str]:
+    """Return the files as a list; one text is a mistake, which would be sent letter by letter."""
+    if isinstance(config_files, str):
+        raise InvalidRequestError(what, [Fault("config_files", "must be a list of texts")])
+    return list(config_files)

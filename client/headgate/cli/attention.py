@@ -32,8 +32,9 @@ def concerns(status: GetStatusResponse) -> list[Concern]:
     found: list[Concern] = []
     for environment in status.environments:
         found += _of_environment(environment)
+    halted = {each.name for each in status.environments if each.sync.state == SYNC_STATE_HALTED}
     for source in status.sources:
-        found += _of_source(source)
+        found += _of_source(source, told=not halted.isdisjoint(source.environments))
     found += [Concern(f"{problem.message} ({problem.reason})", problem.hint) for problem in status.problems]
     return found
 
@@ -54,7 +55,7 @@ def _of_environment(environment: Environment) -> Iterator[Concern]:
         many = f"{len(sync.hold.paths)} path{'s' if len(sync.hold.paths) != 1 else ''}"
         yield Concern(
             f"{name} is held{_since(sync.hold)}: {sync.hold.deployment_id} undid {many}, auto-sync keeps it so",
-            f"change the sources, or deploy them all the same: headgate deploy {name}",
+            f"change the sources there, or give the rollback up: headgate env resume {name}",
         )
     if sync.state == SYNC_STATE_FAILING:
         again = f"; next try {moment(sync.next_attempt_at)}" if sync.HasField("next_attempt_at") else ""
@@ -80,12 +81,14 @@ def _of_environment(environment: Environment) -> Iterator[Concern]:
         )
 
 
-def _of_source(source: WatchedSource) -> Iterator[Concern]:
+def _of_source(source: WatchedSource, *, told: bool) -> Iterator[Concern]:
+    """Yield what is wrong with a source; `told`: an environment is halted for it, so it does not count again."""
     for_whom = f" (for {', '.join(source.environments)})" if source.environments else ""
     if source.mode == WATCH_MODE_ABSENT:
         yield Concern(
             f"source {source.path} cannot be read{for_whom}: {source.message or 'it is not there'}",
             "bring it back, or take it out: headgate env set NAME --source DIR",
+            urgent=not told,
         )
     elif source.mode != WATCH_MODE_EVENTS:
         yield Concern(f"source {source.path} is polled{for_whom}: {source.message}", urgent=False)

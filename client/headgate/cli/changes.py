@@ -67,7 +67,7 @@ def _remarks(before: FileState | None, after: FileState | None) -> Iterator[str]
     if before is not None and after is not None:
         if before.kind != after.kind:
             yield f"{word(FileKind, before.kind)} -> {word(FileKind, after.kind)}"
-        elif before.mode != after.mode and after.mode:
+        elif before.mode != after.mode and after.HasField("mode"):
             yield f"mode {mode_text(before)} -> {mode_text(after)}"
     if after is not None and after.link_target:
         yield f"-> {after.link_target}"

@@ -18,7 +18,7 @@ from headgate.errors import Fault, InvalidRequestError
 FORMATS = ("toml", "yaml", "json")
 _BY_SUFFIX = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 _SAID_BY_THE_DAEMON = frozenset(
-    {"schema_version", "generation", "created_at", "updated_at", "hold", "halt", "pause", "sync"}
+    {"schema_version", "generation", "created_at", "updated_at", "hold", "halt", "pause", "marks", "sync"}
 )
 
 

@@ -32,6 +32,8 @@ def ago(stamp: Timestamp, now: datetime | None = None) -> str:
 def span(seconds: float) -> str:
     """Return a length of time in the unit that suits it."""
     seconds = max(0.0, seconds)
+    if seconds < 0.1:  # noqa: PLR2004 -- where tenths begin to tell something
+        return f"{seconds * 1000:.0f} ms"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,8 @@ class Session:
 
     def print_json(self, record: dict[str, Any], *, lines: bool = False) -> None:
         """Print a record, indented or as one line."""
+        import json  # noqa: PLC0415 -- people do not need it
+
         click.echo(json.dumps(record, indent=None if lines else 2))
 
 

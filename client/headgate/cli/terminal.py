@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -14,6 +13,8 @@ from headgate.filename import shown
 
 Stream = Literal["stdout", "stderr"]
 
+_USUAL_COLUMNS = 80
+
 
 def is_terminal(stream: Stream) -> bool:
     """Tell whether somebody looks at it."""
@@ -22,7 +23,18 @@ def is_terminal(stream: Stream) -> bool:
 
 def width() -> int | None:
     """Return the columns that standard output has; None where it is no terminal, and lines may be of any length."""
-    return shutil.get_terminal_size().columns if is_terminal("stdout") else None
+    return _columns("stdout") if is_terminal("stdout") else None
+
+
+def _columns(stream: Stream) -> int:
+    """Return what COLUMNS says, else what the terminal does; `shutil` would do, but takes long to import."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    try:
+        return os.get_terminal_size(getattr(sys, stream).fileno()).columns or _USUAL_COLUMNS
+    except OSError:
+        return _USUAL_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +88,5 @@ class ProgressLine:
     def show(self, text: str) -> None:
         """Put `text` in place of what is there."""
         if self._on:
-            line = shown(text)[: shutil.get_terminal_size().columns - 1]
+            line = shown(text)[: _columns("stderr") - 1]
             click.echo(f"\r\x1b[K{line}", err=True, nl=False, color=True)

@@ -172,22 +172,19 @@ class ApiServer:
 def _private_socket(directory: Path) -> Iterator[Path]:
     """Yield a free path for a socket in a directory that nobody else can enter; the socket is gone afterwards."""
     path = directory / _PRIVATE
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        opened = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise _unusable(directory, error) from error
-    try:
-        _refuse_public(directory, os.fstat(opened))
-        path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as cleanup:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            opened = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            cleanup.callback(os.close, opened)
+            _refuse_public(directory, os.fstat(opened))
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unusable(directory, error) from error
+        cleanup.callback(path.unlink, missing_ok=True)
         # A socket's path must be short; the same directory by its descriptor always is.
         short = len(os.fsencode(path)) <= PATH_BYTES
         yield path if short else Path(f"/proc/self/fd/{opened}/{_PRIVATE}")
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unusable(directory, error) from error
-    finally:
-        os.close(opened)
 
 
 def _refuse_public(directory: Path, found: os.stat_result) -> None:

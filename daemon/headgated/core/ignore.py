@@ -117,10 +117,12 @@ def _parse(line: bytes, prefix: int) -> _Rule | None:
         return None
     if b"/" not in glob:
         return _Rule(negated, directories_only, prefix, (), _compile(_translate(glob)))
-    parts = [
-        None if part == b"**" else _compile(_translate(part)) for part in glob.removeprefix(b"/").split(b"/")
-    ]
-    return _Rule(negated, directories_only, prefix, tuple(parts))
+    parts = glob.removeprefix(b"/").split(b"/")
+    return _Rule(negated, directories_only, prefix, tuple(map(_part, parts)))
+
+
+def _part(glob: bytes) -> re.Pattern[bytes] | None:
+    return None if len(glob) > 1 and not glob.strip(b"*") else _compile(_translate(glob))
 
 
 def _trimmed(line: bytes) -> bytes:

@@ -162,9 +162,7 @@ class _Planner:
         self.edits[path] = None
         if live is None or (ours.kind == Kind.DIRECTORY and ours.mode is None):
             return
-        if ours.kind == Kind.DIRECTORY and live.kind == Kind.DIRECTORY:
-            self.changes[path] = Change(path, live, None)
-        elif ours.matches(live):
+        if (ours.kind == Kind.DIRECTORY and live.kind == Kind.DIRECTORY) or ours.matches(live):
             self.changes[path] = Change(path, live, None)
         else:
             self.notes.append(f"{escape(path)} left the sources and stays: it was changed at the target")

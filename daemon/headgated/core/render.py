@@ -37,6 +37,7 @@ _NAME = rb"[A-Za-z_][A-Za-z0-9_]*+"
 # Written for speed (see benchmarks): it begins with a literal, which is searched for fastest, and a branch costs less than an
 # optional group. The look-behind begins a run of dollars at its first one only: without it a long run costs its square.
 _REFERENCE = re.compile(rb"(\$(?<!\$\$)\$*+(?:\{%s(?:\}|:-%s\})|%s))" % (_NAME, _braces_in_pairs(3), _NAME))
+_split = _REFERENCE.split
 
 
 @dataclass(slots=True)
@@ -65,10 +66,9 @@ class Renderer:
         """
         if _DOLLAR not in content or not self._values or _NUL in content:
             return Rendered(content)
-        parts = _REFERENCE.split(content)
+        known, parts = self._known, _split(content)
         references = parts[1::2]
-        known = self._known
-        parts[1::2] = map(known.__getitem__, references)
+        parts[1::2] = map(known.find, references)
         if len(content) > self._always_fits:
             _refuse_too_large(parts)
         if known.plain:
@@ -96,6 +96,7 @@ class _Substitutions(dict[bytes, bytes]):
         super().__init__()
         self._values = values
         self._undefined: dict[bytes, str] = {}
+        self.find = self.__getitem__
         self.size = 0
         """About what is kept in memory, in bytes."""
         self.plain = True

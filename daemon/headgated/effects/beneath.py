@@ -14,7 +14,6 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
-from headgated.core.paths import parent
 from headgated.effects import kernel
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -107,7 +106,8 @@ class Beneath:
 
     def place(self, path: bytes) -> tuple[int, bytes]:
         """Return the descriptor of the directory that `path` is in, and its name there; `.` in the root for `b""`."""
-        return self.directory(parent(path)), path.rpartition(b"/")[2] or b"."
+        above, _, name = path.rpartition(b"/")
+        return self.directory(above), name or b"."
 
     def forget(self, path: bytes) -> None:
         """Close the directory at `path` and all below it: what is there now may be another."""

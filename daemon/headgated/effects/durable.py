@@ -21,7 +21,9 @@ _HINTS = {
 _PREFIX, _SUFFIX = ".headgate-", ".tmp"
 
 
-def write_durable(directory: Path, name: str, data: bytes, *, mode: int = 0o600, replace: bool = True) -> None:
+def write_durable(
+    directory: Path, name: str, data: bytes, *, mode: int = 0o600, replace: bool = True
+) -> None:
     """Write a file so that a crash or power cut leaves the old one or the new one, whole.
 
     Args:
@@ -74,6 +76,11 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def is_temporary(name: str) -> bool:
+    """Tell whether a file is what a kill left behind in the middle of a write."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
 def sweep_temporaries(directory: Path) -> None:
     """Remove what a kill left behind. Nobody may be writing there.
 
@@ -81,8 +88,8 @@ def sweep_temporaries(directory: Path) -> None:
         UnavailableError: STATE_NOT_WRITABLE.
     """
     try:
-        for path in directory.glob(f"{_PREFIX}*{_SUFFIX}"):
-            path.unlink(missing_ok=True)
+        for name in filter(is_temporary, os.listdir(directory)):
+            os.unlink(directory / name)
     except OSError as error:
         raise not_writable(directory, error) from error
 

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import struct
 from functools import cache
 
@@ -31,6 +32,18 @@ _SYS_RENAMEAT2 = {"x86_64": 316, "i386": 353, "i686": 353, "armv7l": 382, "ppc64
 _SYS_RENAMEAT2_GENERIC = 276  # aarch64, riscv64, loongarch64
 
 _OPEN_HOW = struct.Struct("=QQQ")
+_STATFS_BYTES = 256
+_SYNCS_WHOLE = frozenset(
+    {
+        0xEF53,  # ext4
+        0x58465342,  # xfs
+        0x9123683E,  # btrfs
+        0xF2F52010,  # f2fs
+        0x01021994,  # tmpfs
+        0x794C7630,  # overlayfs
+    }
+)
+
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -101,9 +114,27 @@ def sync_file_system(fd: int) -> None:
     """Write out everything of the file system that `fd` is on.
 
     Raises:
-        OSError: also (since Linux 5.8) for a write-back that failed after `fd` was opened.
+        OSError: also for a write-back that failed after `fd` was opened, where `syncs_whole` says so.
     """
     _check(_libc.syncfs(fd), b"")
+
+
+def syncs_whole(fd: int) -> bool:
+    """Tell whether `sync_file_system` brings all to the disk there, and tells if it could not.
+
+    It does on the file systems of disks since Linux 5.8. Over FUSE, for one, it does not reach the server.
+    """
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if not _reports_sync_errors() or _libc.fstatfs(fd, buffer) != 0:
+        return False
+    (kind,) = struct.unpack_from("@l", buffer)
+    return kind & 0xFFFFFFFF in _SYNCS_WHOLE
+
+
+@cache
+def _reports_sync_errors() -> bool:
+    numbers = [int(number) for number in re.findall(r"\d+", os.uname().release)[:2]]
+    return numbers >= [5, 8]
 
 
 def _check(result: int, path: bytes) -> None:

@@ -51,7 +51,9 @@ class StateLock:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.lexists(self._path) and os.path.samestat(os.fstat(descriptor), os.lstat(self._path)):
+                if os.path.lexists(self._path) and os.path.samestat(
+                    os.fstat(descriptor), os.lstat(self._path)
+                ):
                     _sign(descriptor)
                     return descriptor
             except BlockingIOError:

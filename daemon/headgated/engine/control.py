@@ -172,8 +172,7 @@ class Control:
             self._deployer.note(
                 name, lambda environment: replace(environment, pause=None, hold=None, halt=None)
             )
-            for source in self._deployer.sources.of(self._deployer.get_environment_config(name)):
-                source.mark(None)
+            self._deployer.planning.look_anew(self._deployer.get_environment_config(name))
             self._syncing.accept(self._deployer.runtime(name))
             log.info("%s resumed environment %s", caller.user, name)
             return name

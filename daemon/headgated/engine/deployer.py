@@ -80,12 +80,11 @@ class ConfigurationDeployer:
             self.jobs = Jobs(
                 self.environments,
                 self._runtimes,
-                self.sources,
                 self.planning,
                 self.history,
                 self.ledger,
                 tell=on_environment,
-                recover=lambda name: self._recovery.recover(name),
+                recover=lambda name: self._recovery.recover(name),  # noqa: PLW0108 - made only below
             )
             self._recovery = Recovery(self.history, self.ledger, self.jobs.succeed_interrupted)
             self._open()
@@ -277,7 +276,15 @@ class ConfigurationDeployer:
         broken = self._recovery.run()
         misfits = self.environments.misfits()
         for environment in self.environments.all():
-            self._enlist(environment, misfits.get(environment.name) or broken.get(environment.name, ""))
+            self._enlist(environment, misfits.get(environment.name, ""))
+        for name, why in broken.items():
+            self.problems.append(
+                Problem(
+                    "RECOVERY_FAILED", why, "mend the cause; it is tried again before the next deployment"
+                )
+            )
+            if name in self._runtimes:
+                self._runtimes[name].needs_recovery = True
 
     def _enlist(self, environment: Environment, misfit: str = "") -> None:
         """Begin to work for an environment."""

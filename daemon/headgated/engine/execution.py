@@ -29,6 +29,10 @@ from headgated.engine.content import Content
 log = logging.getLogger("headgated.deploy")
 
 
+Progress = Callable[[str, int, int], None]
+"""Told of a step, how many of its files are done, and how many there are. What it raises ends the deployment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A plan to carry out, and for what."""
@@ -42,9 +46,7 @@ class Work:
     """What is managed before."""
 
 
-def execute(
-    history: History, target: Target, work: Work, progress: Callable[[str, int, int], None]
-) -> tuple[str, ...]:
+def execute(history: History, target: Target, work: Work, progress: Progress) -> tuple[str, ...]:
     """Make the target what the plan says, or leave it as it is.
 
     Args:
@@ -72,7 +74,7 @@ def execute(
     target.prepare(changes)
     history.begin(record.environment, deployment_id, token, work.target_path, directories)
     try:
-        _keep(history, target, changes, content)
+        _keep(history, target, work, progress)
         target.stage(
             what, lambda change: _wanted_content(change, content), lambda done: progress("stage", done, total)
         )
@@ -89,14 +91,15 @@ def execute(
     return tuple(target.finish(what))
 
 
-def _keep(history: History, target: Target, changes: Sequence[Change], content: Content) -> None:
+def _keep(history: History, target: Target, work: Work, progress: Progress) -> None:
     """Put into history what the target loses and what it gets."""
-    for change in changes:
+    for done, change in enumerate(work.plan.changes):
+        progress("keep", done, len(work.plan.changes))
         old, new = change.expected, change.wanted
         if old is not None and old.kind == Kind.FILE and not history.has(old.digest):
             history.put(old.digest, old.size, target.read(change.path, old))
         if new is not None and new.kind == Kind.FILE and not history.has(new.digest):
-            history.put(new.digest, new.size, content(change.path, new))
+            history.put(new.digest, new.size, work.content(change.path, new))
 
 
 def _intent(work: Work, token: str) -> Intent:

@@ -81,6 +81,7 @@ class Fleet:
         worker = self._workers.pop(name, None)
         if worker is not None:
             await worker.stop()
+            self._deployer.runtime(name).stopping.clear()
 
     def submit(self, job: Job) -> None:
         """Queue an order with its environment's worker."""

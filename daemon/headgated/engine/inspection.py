@@ -72,8 +72,7 @@ class Inspection:
         """Return what a deployment would change now, and what would stand in its way."""
         environment, runtime = self._deployer.get_environment_config(name), self._deployer.runtime(name)
         with runtime.lock:
-            for source in self._deployer.sources.of(environment):
-                source.mark(None)
+            self._deployer.planning.look_anew(environment)
             verdict = self._deployer.planning.unsound(environment)
             if verdict is not None and verdict.reason != "SOURCE_EMPTY":
                 unsound = DeploymentError(verdict.reason, verdict.message, verdict.hint)

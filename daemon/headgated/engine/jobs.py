@@ -43,7 +43,6 @@ from headgated.engine.execution import Work, execute
 from headgated.engine.ledger import Ledger, failed, utc_now
 from headgated.engine.planning import Allowed, Planned, Planning, UnsoundError, again_when_moved
 from headgated.engine.runtime import Runtime
-from headgated.engine.sources import Sources
 from headgated.engine.wanted import Wanted
 
 log = logging.getLogger("headgated.deploy")
@@ -71,14 +70,13 @@ class Jobs:
         self,
         environments: Environments,
         runtimes: Mapping[str, Runtime],
-        sources: Sources,
         planning: Planning,
         history: History,
         ledger: Ledger,
         tell: Callable[[str], None],
         recover: Callable[[str], None],
     ) -> None:
-        self._environments, self._runtimes, self._sources = environments, runtimes, sources
+        self._environments, self._runtimes = environments, runtimes
         self._planning, self._history, self._ledger = planning, history, ledger
         self._tell, self._recover = tell, recover
 
@@ -124,7 +122,7 @@ class Jobs:
         with runtime.lock:
             record = self.start(runtime, job.record)
             try:
-                _stop_if_cancelled(job)
+                _stop_if_cancelled(runtime, job)
                 return again_when_moved(lambda: self._attempt(runtime, job, record, loose=loose))
             except Exception as error:
                 raise self.fail(runtime, record, error) from error
@@ -170,8 +168,8 @@ class Jobs:
         record = replace(record, config_version=version_of(plan.result), changes=changes_of(plan, managed))
 
         def progress(step: str, done: int, total: int) -> None:
-            if job is not None and step == "stage":
-                _stop_if_cancelled(job)
+            if step != "apply":
+                _stop_if_cancelled(runtime, job)
             self._ledger.progress(record, step, done, total)
 
         work = Work(plan, planned.content, record, environment.config_path, managed)
@@ -271,8 +269,7 @@ class Jobs:
     def _plan(
         self, runtime: Runtime, environment: Environment, order: DeployOrder, *, loose: bool
     ) -> Planned:
-        for source in self._sources.of(environment):
-            source.mark(None)
+        self._planning.look_anew(environment)
         verdict = self._planning.unsound(environment)
         if verdict is not None and not (order.allow_empty and verdict.reason == "SOURCE_EMPTY"):
             raise UnsoundError(verdict)
@@ -378,8 +375,16 @@ def _check_names(names: Sequence[str]) -> None:
         raise InvalidRequestError("deploy the files named", found)
 
 
-def _stop_if_cancelled(job: Job) -> None:
-    if job.cancelled.is_set():
+def _stop_if_cancelled(runtime: Runtime, job: Job | None) -> None:
+    """End a deployment that has not changed anything, if somebody took it back or the daemon stops."""
+    if job is not None and job.cancelled.is_set():
         raise DeploymentFailedError(
-            f"{job.record.deployment_id} was cancelled before it changed anything", reason="CANCELLED"
+            f"cannot go on with {job.record.deployment_id}: it was cancelled before it changed anything",
+            reason="CANCELLED",
+        )
+    if runtime.stopping.is_set():
+        raise DeploymentFailedError(
+            "cannot go on: the daemon stops; nothing was changed",
+            reason="INTERRUPTED",
+            hint="ask for it again when the daemon is back; auto-sync does so by itself",
         )

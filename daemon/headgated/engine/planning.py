@@ -71,6 +71,11 @@ class Planning:
             runtime.target, runtime.target_path = Target(environment.config_path), environment.config_path
         return runtime.target
 
+    def look_anew(self, environment: Environment) -> None:
+        """Have every file of the sources looked at again: whoever asks must get what is there now, told by events or not."""
+        for source in self._sources.of(environment):
+            source.mark(None)
+
     def read(self, runtime: Runtime, environment: Environment) -> Wanted:
         """Return what the sources ask for now.
 

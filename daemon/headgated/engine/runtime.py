@@ -30,6 +30,8 @@ class Runtime:
 
     name: str
     lock: threading.RLock = field(default_factory=threading.RLock)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when no deployment of it shall go on that has not changed anything yet."""
     target: Target | None = None
     target_path: str = ""
     wanted: WantedTree | None = None

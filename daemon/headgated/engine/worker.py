@@ -68,11 +68,13 @@ class Worker:
 
     def start(self) -> None:
         """Begin to work; the first look is made at once."""
+        self._runtime.stopping.clear()
         self._task = asyncio.create_task(self._work(), name=f"worker {self._runtime.name}")
 
     async def stop(self) -> None:
-        """End after what runs now; orders that have not begun are recorded as not carried out."""
+        """End what runs, or let it end where it changes the target already; orders that have not begun are recorded as not carried out."""
         self._stopping = True
+        self._runtime.stopping.set()
         self._wake.set()
         if self._task is not None:
             await self._task

@@ -199,8 +199,8 @@ def test_json_tells_each_result(run: Run, daemon: FakeDaemon) -> None:
 def test_update_is_refused_where_somebody_else_was_faster(run: Run, daemon: FakeDaemon, canal: Any) -> None:
     text = TOML.replace("80", "81")
     daemon.failures["UpdateEnvironment"].extend(
-        [None, Refusal(grpc.StatusCode.ABORTED, "cannot: changed", "GENERATION")]
+        [None, Refusal(grpc.StatusCode.ABORTED, "cannot update canal: it is another by now", "GENERATION")]
     )
     ran = run("env", "apply", "-f", "-", "--format", "toml", text=text, code=4)
-    assert ran.err == "headgate: cannot: changed\n"
+    assert ran.err == "headgate: cannot update canal: it is another by now\n"
     assert daemon.requests[-1].expected_generation == 4

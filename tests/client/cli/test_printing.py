@@ -81,14 +81,16 @@ def test_styles_do_not_move_columns() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0.0 s"),
+        (0, "0 ms"),
+        (0.0951, "95 ms"),
+        (0.4, "0.4 s"),
         (9.94, "9.9 s"),
         (59, "59 s"),
         (119, "119 s"),
         (120, "2 min"),
         (7200, "2 h"),
         (200_000, "2 d"),
-        (-1, "0.0 s"),
+        (-1, "0 ms"),
     ],
 )
 def test_span_is_in_the_unit_that_suits(seconds: Any, text: Any) -> None:

@@ -73,7 +73,7 @@ def test_status_names_a_hold_with_what_to_do(run: Run, status: Any) -> None:
     sync.hold.paths.extend(["a", "b"])
     assert told(run, urgent=1) == (
         "canal is held: rollback_canal_2 undid 2 paths, auto-sync keeps it so\n"
-        "  try: change the sources, or deploy them all the same: headgate deploy canal"
+        "  try: change the sources there, or give the rollback up: headgate env resume canal"
     )
 
 
@@ -113,6 +113,13 @@ def test_source_in_trouble_is_named(run: Run, status: Any) -> None:
     out = told(run, urgent=1)
     assert "source /gone cannot be read (for canal, dike): it is not there\n" in out
     assert "source /nfs is polled: no events on this file system" in out
+
+
+def test_source_that_an_environment_is_halted_for_counts_once(run: Run, status: Any) -> None:
+    status.environments[0].sync.state = ep.SYNC_STATE_HALTED
+    status.environments[0].sync.halt.reason = "SOURCE_MISSING"
+    status.sources[0].mode = daemon_pb2.WATCH_MODE_ABSENT
+    assert "source /src cannot be read" in told(run, urgent=1)
 
 
 def test_problems_are_named(run: Run, status: Any) -> None:

@@ -42,6 +42,7 @@ def rules(*lines: bytes, directory: bytes = b"") -> Rules:
         (b"a/**/z", b"b/a/z", False),
         (b"a/**/m/**/z", b"a/m/b/m/z", True),
         (b"a**z", b"a/z", False),
+        (b"***/x", b"a/b/x", True),
         (b"[a-c]x", b"bx", True),
         (b"[a-c]x", b"dx", False),
         (b"[!a-c]x", b"dx", True),

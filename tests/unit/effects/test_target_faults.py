@@ -16,9 +16,9 @@ from headgated.core.errors import HeadgateError
 from headgated.core.steps import Step, parents
 from headgated.effects.target import Target
 from tests.unit.effects.faults import DeadError, Fault, Faulty, in_child
-from tests.unit.effects.world import TOKEN, D, F, L, build, deploy, look, planned, reader
+from tests.unit.effects.world import TOKEN, D, F, L, World, build, deploy, look, planned, reader
 
-BEFORE = {
+BEFORE: World = {
     b"app.conf": F(b"old", 0o640),
     b"link": L(b"app.conf"),
     b"gone": F(b"to be removed"),
@@ -33,7 +33,7 @@ BEFORE = {
     b"opens": D(0o700),
     b"opens/in": F(b"in"),
 }
-AFTER = {
+AFTER: World = {
     b"app.conf": F(b"new content", 0o600),
     b"link": L(b"elsewhere"),
     b"was-dir": F(b"a file now"),
@@ -48,7 +48,8 @@ AFTER = {
     b"tree/deep/leaf": F(b"leaf"),
     b"tree/deep/link": L(b"leaf"),
 }
-WAYS = pytest.mark.parametrize("flagged", [True, False], ids=["exchange", "links"])
+WAYS = pytest.mark.parametrize("way", ["exchange", "links"])
+NO_FAULT = Fault()
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +69,15 @@ def fresh(root: Path) -> None:
     build(root, BEFORE)
 
 
-def target(root: Path, fault: Fault = Fault(), *, flagged: bool = True) -> tuple[Target, Faulty]:
-    acts = Faulty(fault=fault, flagged=flagged)
-    return Target(str(root), acts=acts, openat2=flagged), acts
+def target(root: Path, fault: Fault = NO_FAULT, *, way: str = "exchange") -> tuple[Target, Faulty]:
+    acts = Faulty(fault=fault, flagged=way == "exchange")
+    return Target(str(root), acts=acts, openat2=way == "exchange"), acts
 
 
-def count(root: Path, plan: tuple[Step, ...], *, flagged: bool, undo: bool = False) -> list[str]:
+def count(root: Path, plan: tuple[Step, ...], *, way: str, undo: bool = False) -> list[str]:
     """Return the acts of a deployment in which nothing fails."""
     fresh(root)
-    one, acts = target(root, flagged=flagged)
+    one, acts = target(root, way=way)
     one.stage(plan, reader(AFTER))
     one.apply(plan)
     if undo:
@@ -103,12 +104,12 @@ def cut_off(work: Callable[[], object]) -> bool:
 
 
 @WAYS
-def test_every_failing_act_leaves_all_or_nothing(root: Path, plan: tuple[Step, ...], flagged: bool) -> None:
-    acts = count(root, plan, flagged=flagged)
+def test_every_failing_act_leaves_all_or_nothing(root: Path, plan: tuple[Step, ...], way: str) -> None:
+    acts = count(root, plan, way=way)
     assert look(root) == AFTER
     for fault in faults(acts, [errno.EIO, errno.ENOSPC, errno.EACCES]):
         fresh(root)
-        one, faulty = target(root, fault, flagged=flagged)
+        one, faulty = target(root, fault, way=way)
         context = f"{fault} at {acts[fault.at - 1]}"
         try:
             one.stage(plan, reader(AFTER))
@@ -128,12 +129,12 @@ def test_every_failing_act_leaves_all_or_nothing(root: Path, plan: tuple[Step, .
 
 @WAYS
 def test_every_verb_that_goes_on_failing_is_repaired_when_it_works_again(
-    root: Path, plan: tuple[Step, ...], flagged: bool
+    root: Path, plan: tuple[Step, ...], way: str
 ) -> None:
-    acts = count(root, plan, flagged=flagged)
+    acts = count(root, plan, way=way)
     for at in range(1, len(acts) + 1):
         fresh(root)
-        one, _ = target(root, Fault(at, errno.EIO, persistent=True), flagged=flagged)
+        one, _ = target(root, Fault(at, errno.EIO, persistent=True), way=way)
         committed = applied = False
         try:
             one.stage(plan, reader(AFTER))
@@ -154,28 +155,28 @@ def test_every_verb_that_goes_on_failing_is_repaired_when_it_works_again(
 
 
 @WAYS
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-def test_killed_at_any_act_is_recovered(root: Path, plan: tuple[Step, ...], flagged: bool, done: bool) -> None:
-    acts = count(root, plan, flagged=flagged)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_act_is_recovered(root: Path, plan: tuple[Step, ...], way: str, when: str) -> None:
+    acts = count(root, plan, way=way)
     outcomes = set()
     for at in range(1, len(acts) + 1):
         fresh(root)
-        killed, said = in_child(deployment(root, plan, Fault(at, done=done), flagged=flagged))
+        killed, said = in_child(deployment(root, plan, Fault(at, done=when == "after"), way=way))
         assert killed, "the fault did not fire"
         outcomes.add((said, repaired(root, plan, said, f"{acts[at - 1]} {at}")))
     assert outcomes == {(b"", False), (b"c", False), (b"c", True), (b"ca", True)}
 
 
 @WAYS
-def test_killed_while_undoing_is_recovered(root: Path, plan: tuple[Step, ...], flagged: bool) -> None:
-    acts = count(root, plan, flagged=flagged, undo=True)
+def test_killed_while_undoing_is_recovered(root: Path, plan: tuple[Step, ...], way: str) -> None:
+    acts = count(root, plan, way=way, undo=True)
     assert look(root) == BEFORE
     for at, done in itertools.product(range(1, len(acts) + 1), (False, True)):
         fresh(root)
         one = Target(str(root))
         one.stage(plan, reader(AFTER))
         one.apply(plan)
-        one, _ = target(root, Fault(at, done=done, dead=True), flagged=flagged)
+        one, _ = target(root, Fault(at, done=done, dead=True), way=way)
         assert cut_off(partial(one.undo, plan))
         if (at + done) % 2:
             assert Target(str(root)).undo(plan) == []
@@ -185,19 +186,19 @@ def test_killed_while_undoing_is_recovered(root: Path, plan: tuple[Step, ...], f
 
 
 @WAYS
-def test_killed_while_recovering_is_recovered(root: Path, plan: tuple[Step, ...], flagged: bool) -> None:
+def test_killed_while_recovering_is_recovered(root: Path, plan: tuple[Step, ...], way: str) -> None:
     """Every second point of deploying after the commit, and there every second point of recovering."""
-    acts = count(root, plan, flagged=flagged)
+    acts = count(root, plan, way=way)
     tried = 0
     for at in range(1, len(acts) + 1, 2):
         for second in range(1 + at // 2 % 2, len(acts), 2):
             fresh(root)
             said: list[bytes] = []
-            work = deployment(root, plan, Fault(at, dead=True), flagged=flagged)
+            work = deployment(root, plan, Fault(at, dead=True), way=way)
             assert cut_off(partial(work, said.append))
             if not said:
                 break
-            one, _ = target(root, Fault(second, dead=True), flagged=flagged)
+            one, _ = target(root, Fault(second, dead=True), way=way)
             if not cut_off(partial(one.recover, plan)):
                 break
             repaired(root, plan, b"".join(said), f"{acts[at - 1]} {at}, then {second}")
@@ -206,12 +207,12 @@ def test_killed_while_recovering_is_recovered(root: Path, plan: tuple[Step, ...]
 
 
 def deployment(
-    root: Path, plan: tuple[Step, ...], fault: Fault, *, flagged: bool
+    root: Path, plan: tuple[Step, ...], fault: Fault, *, way: str
 ) -> Callable[[Callable[[bytes], None]], None]:
     """Say `c` when it would be committed, `a` when it would be recorded as applied."""
 
     def work(say: Callable[[bytes], None]) -> None:
-        one, _ = target(root, fault, flagged=flagged)
+        one, _ = target(root, fault, way=way)
         one.stage(plan, reader(AFTER))
         say(b"c")
         one.apply(plan)

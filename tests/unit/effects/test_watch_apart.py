@@ -10,11 +10,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from headgated.effects.watch import WatchMode
+import watchdog
 from tests.unit.effects.watching import (
     NEVER,
     Told,
@@ -27,6 +27,10 @@ from tests.unit.effects.watching import (
     watching,
 )
 
+from headgated.effects.watch import WatchMode
+
+Scenario = Callable[[Path], None]
+
 HERE = Path(__file__)
 TOP = HERE.parents[3]
 MOUNTS = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -37,7 +41,16 @@ INSTANCE_LIMIT = Path("/proc/sys/user/max_inotify_instances")
 
 def _run(prefix: list[str], scenario: str, directory: Path, **environment: str) -> None:
     child = subprocess.run(
-        [*prefix, sys.executable, "-W", "error", "-m", f"tests.unit.effects.{HERE.stem}", scenario, str(directory)],
+        [
+            *prefix,
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            f"tests.unit.effects.{HERE.stem}",
+            scenario,
+            str(directory),
+        ],
         cwd=TOP,
         env=os.environ | environment,
         capture_output=True,
@@ -173,7 +186,9 @@ def overflow_near_the_watch_limit(top: Path) -> None:
         old = lookout_of(watcher, root)
         assert state_of(watcher, root).mode is WatchMode.EVENTS
         old._report("the test says so")
-        assert until(lambda: lookout_of(watcher, root) is not old and state_of(watcher, root).directories == 51)
+        assert until(
+            lambda: lookout_of(watcher, root) is not old and state_of(watcher, root).directories == 51
+        )
         assert_sees_every_directory(told, root)
         assert state_of(watcher, root).mode is WatchMode.EVENTS
 
@@ -224,6 +239,16 @@ def root_that_may_not_be_read(top: Path) -> None:
         assert_sees(told, root)
 
 
+def reader_that_never_answers(top: Path) -> None:
+    root, told = top / "root", Told()
+    root.mkdir()
+    with watching(told, root, poll_interval=0.1) as watcher:
+        assert (
+            state_of(watcher, root).message
+            == "no events: a new inotify reader does not answer; scanned every 0.1 s"
+        )
+
+
 def another_version_of_watchdog(top: Path) -> None:
     """Not as expected: polling, and a word why; nothing else is different."""
     root, told = top / "root", Told()
@@ -250,7 +275,7 @@ def another_version_of_watchdog(top: Path) -> None:
     ],
     ids=lambda scenario: scenario.__name__,
 )
-def test_mounts(scenario, tmp_path: Path):
+def test_mounts(scenario: Scenario, tmp_path: Path) -> None:
     _needs(MOUNTS)
     _run(MOUNTS, scenario.__name__, tmp_path)
 
@@ -260,7 +285,7 @@ def test_mounts(scenario, tmp_path: Path):
     [watch_limit_reached_below_the_root, overflow_near_the_watch_limit, limit_reached_at_the_root],
     ids=lambda scenario: scenario.__name__,
 )
-def test_limits(scenario, tmp_path: Path):
+def test_limits(scenario: Scenario, tmp_path: Path) -> None:
     _needs(LIMITS)
     _run(LIMITS, scenario.__name__, tmp_path)
 
@@ -270,7 +295,7 @@ def test_limits(scenario, tmp_path: Path):
     [directory_that_may_not_be_read, root_that_may_not_be_read],
     ids=lambda scenario: scenario.__name__,
 )
-def test_rights(scenario, tmp_path: Path):
+def test_rights(scenario: Scenario, tmp_path: Path) -> None:
     unprivileged = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     _needs([*unprivileged, "env"])
     _run(unprivileged, scenario.__name__, tmp_path)
@@ -282,23 +307,38 @@ VERSIONS = {
     "method renamed": "del InotifyFD._get_or_create_watch",
     "made otherwise": "InotifyFD.__init__ = lambda self, path: None",
     "attribute renamed": "_old = InotifyFD.__init__\ndef _new(self):\n    _old(self)\n    self._fd = self.__dict__.pop('_inotify_fd')\nInotifyFD.__init__ = _new",
-    "never reads": "InotifyFD.read_events = lambda self: self.stopped_event.wait() and []",
 }
 
 
-@pytest.mark.parametrize("change", VERSIONS.values(), ids=VERSIONS.keys())
-def test_other_version_of_watchdog(change: str | None, tmp_path: Path):
-    import watchdog
-
-    packages = tmp_path / "packages"
+def _with_watchdog(packages: Path, change: str | None) -> str:
+    """Make a copy of watchdog that is not as expected, and return the search path on which it comes first."""
     shutil.copytree(Path(watchdog.__file__).parent, packages / "watchdog")
     module = packages / "watchdog" / "observers" / "inotify_c.py"
     if change is None:
         module.unlink()
     else:
         module.write_text(f"{module.read_text()}\n{change}\n")
-    search = os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])])
-    _run([], another_version_of_watchdog.__name__, tmp_path, PYTHONPATH=search)
+    return os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+@pytest.mark.parametrize("change", VERSIONS.values(), ids=VERSIONS.keys())
+def test_other_version_of_watchdog_means_polling(change: str | None, tmp_path: Path) -> None:
+    _run(
+        [],
+        another_version_of_watchdog.__name__,
+        tmp_path,
+        PYTHONPATH=_with_watchdog(tmp_path / "packages", change),
+    )
+
+
+def test_reader_that_never_answers_means_polling(tmp_path: Path) -> None:
+    change = "InotifyFD.read_events = lambda self: self.stopped_event.wait() and []"
+    _run(
+        [],
+        reader_that_never_answers.__name__,
+        tmp_path,
+        PYTHONPATH=_with_watchdog(tmp_path / "packages", change),
+    )
 
 
 if __name__ == "__main__":

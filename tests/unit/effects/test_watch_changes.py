@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from headgated.effects.watch import Watcher
 from tests.unit.effects.watching import (
     Told,
     assert_sees,
@@ -21,6 +19,8 @@ from tests.unit.effects.watching import (
     until,
     watching,
 )
+
+from headgated.effects.watch import Watcher
 
 
 @pytest.fixture
@@ -40,6 +40,16 @@ def _replace(path: Path) -> None:
     path.with_name("new").replace(path)
 
 
+def _to_symlink(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def _to_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "write": lambda path: path.write_bytes(b"other"),
     "truncate": lambda path: os.truncate(path, 1),
@@ -48,14 +58,15 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "utime": lambda path: os.utime(path, (1, 1)),
     "remove": lambda path: path.unlink(),
     "move out": lambda path: path.rename(path.parent.parent.parent / "elsewhere"),
-    "to symlink": lambda path: (path.unlink(), path.symlink_to("nowhere")),
-    "to directory": lambda path: (path.unlink(), path.mkdir()),
-    "to fifo": lambda path: (path.unlink(), os.mkfifo(path)),
+    "to symlink": _to_symlink,
+    "to directory": _to_directory,
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_change_of_a_file_is_told_by_its_path(told: Told, root: Path, change: Callable[[Path], object]):
+def test_change_of_a_file_is_told_by_its_path(
+    told: Told, root: Path, change: Callable[[Path], object]
+) -> None:
     path = root / "sub" / "file"
     path.parent.mkdir()
     path.write_bytes(b"content")
@@ -76,7 +87,7 @@ MAKES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", MAKES.values(), ids=MAKES.keys())
-def test_new_name_is_told(told: Told, root: Path, make: Callable[[Path], object]):
+def test_new_name_is_told(told: Told, root: Path, make: Callable[[Path], object]) -> None:
     (root / "there").touch()
     (root.parent / "outside").touch()
     with watching(told, root):
@@ -85,7 +96,7 @@ def test_new_name_is_told(told: Told, root: Path, make: Callable[[Path], object]
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines", b"back\\slash", b"-", b"x" * 255])
-def test_strange_name_is_told_as_it_is(told: Told, root: Path, name: bytes):
+def test_strange_name_is_told_as_it_is(told: Told, root: Path, name: bytes) -> None:
     with watching(told, root):
         os.mkdir(os.path.join(os.fsencode(root), name))
         assert told.wait(lambda: name in told.paths(root))
@@ -94,7 +105,7 @@ def test_strange_name_is_told_as_it_is(told: Told, root: Path, name: bytes):
         assert told.wait(lambda: name + b"/" + name in told.paths(root))
 
 
-def test_reading_is_not_told(told: Told, root: Path):
+def test_reading_is_not_told(told: Told, root: Path) -> None:
     """Otherwise every scan would cause the next one."""
     for number in range(20):
         (root / f"d{number}").mkdir()
@@ -108,7 +119,7 @@ def test_reading_is_not_told(told: Told, root: Path):
         assert told.paths(root) == {b"last"}
 
 
-def test_a_directorys_times_are_not_told_but_its_mode_is(told: Told, root: Path):
+def test_a_directorys_times_are_not_told_but_its_mode_is(told: Told, root: Path) -> None:
     """Times change with the content and are set again by every rsync; telling them would mean everything below."""
     (root / "sub").mkdir()
     with watching(told, root):
@@ -122,7 +133,7 @@ def test_a_directorys_times_are_not_told_but_its_mode_is(told: Told, root: Path)
         assert told.wait_everything(root)
 
 
-def test_files_in_a_directory_made_a_moment_ago_are_told(told: Told, root: Path):
+def test_files_in_a_directory_made_a_moment_ago_are_told(told: Told, root: Path) -> None:
     """S5: the watch is there before the directory is listed, and it is told after that."""
     with watching(told, root):
         wanted = set()
@@ -135,7 +146,7 @@ def test_files_in_a_directory_made_a_moment_ago_are_told(told: Told, root: Path)
         assert_sees_every_directory(told, root)
 
 
-def test_directory_moved_in_is_watched(told: Told, root: Path, tmp_path: Path):
+def test_directory_moved_in_is_watched(told: Told, root: Path, tmp_path: Path) -> None:
     (tmp_path / "outside" / "deep" / "er").mkdir(parents=True)
     with watching(told, root):
         (tmp_path / "outside").rename(root / "inside")
@@ -143,17 +154,19 @@ def test_directory_moved_in_is_watched(told: Told, root: Path, tmp_path: Path):
         assert_sees_every_directory(told, root)
 
 
-def test_directory_moved_within_is_told_under_its_new_path_only(told: Told, root: Path):
+def test_directory_moved_within_is_told_under_its_new_path_only(told: Told, root: Path) -> None:
     (root / "old" / "deep" / "er").mkdir(parents=True)
     with watching(told, root) as watcher:
         (root / "old").rename(root / "new")
         assert told.wait_path(root, b"old", b"new")
-        assert until(lambda: kernel_watches(lookout_of(watcher, root)) == 6)  # four here, the parent, the cookie
+        assert until(
+            lambda: kernel_watches(lookout_of(watcher, root)) == 6
+        )  # four here, the parent, the cookie
         assert_sees_every_directory(told, root)
         assert not any(path.startswith(b"old") for path in told.paths(root))
 
 
-def test_directory_moved_out_is_not_watched_any_more(told: Told, root: Path, tmp_path: Path):
+def test_directory_moved_out_is_not_watched_any_more(told: Told, root: Path, tmp_path: Path) -> None:
     """watchdog itself goes on telling of it under the path that it had."""
     (root / "sub" / "deep").mkdir(parents=True)
     with watching(told, root) as watcher:
@@ -167,7 +180,7 @@ def test_directory_moved_out_is_not_watched_any_more(told: Told, root: Path, tmp
         assert told.paths(root) == {b"last"}
 
 
-def test_directory_moved_out_and_in_again_is_watched(told: Told, root: Path, tmp_path: Path):
+def test_directory_moved_out_and_in_again_is_watched(told: Told, root: Path, tmp_path: Path) -> None:
     (root / "sub" / "deep").mkdir(parents=True)
     with watching(told, root):
         (root / "sub").rename(tmp_path / "out")
@@ -177,7 +190,7 @@ def test_directory_moved_out_and_in_again_is_watched(told: Told, root: Path, tmp
         assert_sees_every_directory(told, root)
 
 
-def test_event_after_a_move_out_is_not_delayed(told: Told, root: Path, tmp_path: Path):
+def test_event_after_a_move_out_is_not_delayed(told: Told, root: Path, tmp_path: Path) -> None:
     """watchdog's queue holds everything back for half a second then."""
     (root / "file").touch()
     with watching(told, root):
@@ -186,7 +199,7 @@ def test_event_after_a_move_out_is_not_delayed(told: Told, root: Path, tmp_path:
         assert told.wait_path(root, b"file", b"next", timeout=0.4)
 
 
-def test_tree_removed_and_made_again_is_watched(told: Told, root: Path):
+def test_tree_removed_and_made_again_is_watched(told: Told, root: Path) -> None:
     with watching(told, root) as watcher:
         for _ in range(5):
             for number in range(20):
@@ -198,7 +211,7 @@ def test_tree_removed_and_made_again_is_watched(told: Told, root: Path):
         assert_sees_every_directory(told, root)
 
 
-def test_symlinked_directory_in_a_source_is_not_followed(told: Told, root: Path, tmp_path: Path):
+def test_symlinked_directory_in_a_source_is_not_followed(told: Told, root: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     with watching(told, root) as watcher:
         (root / "link").symlink_to(tmp_path / "outside")
@@ -207,7 +220,7 @@ def test_symlinked_directory_in_a_source_is_not_followed(told: Told, root: Path,
         assert state_of(watcher, root).directories == 1
 
 
-def test_many_changes_while_somebody_is_slow_are_gathered(root: Path):
+def test_many_changes_while_somebody_is_slow_are_gathered(root: Path) -> None:
     """Nothing grows without bound, and nothing is lost."""
     told, release = Told(), threading.Event()
 
@@ -227,7 +240,9 @@ def test_many_changes_while_somebody_is_slow_are_gathered(root: Path):
     assert len(told.changes) < 20
 
 
-def test_error_in_the_callback_ends_nothing_and_is_logged_once(root: Path, caplog: pytest.LogCaptureFixture):
+def test_error_in_the_callback_ends_nothing_and_is_logged_once(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     told = Told()
 
     def failing(at: str, paths: frozenset[bytes] | None) -> None:
@@ -242,7 +257,7 @@ def test_error_in_the_callback_ends_nothing_and_is_logged_once(root: Path, caplo
     assert [record.name for record in caplog.records if record.levelname == "ERROR"] == ["headgated.watch"]
 
 
-def test_callback_may_add_and_remove_and_close(root: Path, tmp_path: Path):
+def test_callback_may_add_and_remove_and_close(root: Path, tmp_path: Path) -> None:
     """It runs in the thread that tells, which must then not wait for itself."""
     (tmp_path / "other").mkdir()
     done = threading.Event()

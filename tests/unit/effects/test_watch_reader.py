@@ -11,6 +11,16 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tests.unit.effects.watching import (
+    Told,
+    assert_sees,
+    assert_sees_every_directory,
+    kernel_watches,
+    lookout_of,
+    state_of,
+    until,
+    watching,
+)
 from watchdog.events import (
     DirCreatedEvent,
     DirDeletedEvent,
@@ -28,16 +38,6 @@ from watchdog.observers.inotify import InotifyEmitter
 from headgated.effects.watch import Watcher, WatchMode
 from headgated.effects.watch.cookie import Cookie
 from headgated.effects.watch.reader import CONTENT, Flag, Reader, missing
-from tests.unit.effects.watching import (
-    Told,
-    assert_sees,
-    assert_sees_every_directory,
-    kernel_watches,
-    lookout_of,
-    state_of,
-    until,
-    watching,
-)
 
 QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
@@ -93,7 +93,7 @@ def _renewed(watcher: Watcher, root: Path, old: object) -> bool:
     return until(lambda: keeper._lookout is not None and keeper._lookout is not old)
 
 
-def test_mask_is_that_of_the_events_that_change_something():
+def test_mask_is_that_of_the_events_that_change_something() -> None:
     """Two flags short, and moved directories or new modes go unnoticed; one too many, and every scan makes events."""
     wanted = [
         FileCreatedEvent,
@@ -106,18 +106,23 @@ def test_mask_is_that_of_the_events_that_change_something():
         DirMovedEvent,
         DirDeletedEvent,
     ]
-    emitter = InotifyEmitter(EventQueue(), ObservedWatch(".", recursive=True), event_filter=wanted, inotify_fd=Reader(print))
-    assert CONTENT == emitter.get_event_mask_from_filter() | Flag.IN_ONLYDIR | Flag.IN_DONT_FOLLOW | Flag.IN_EXCL_UNLINK
+    emitter = InotifyEmitter(
+        EventQueue(), ObservedWatch(".", recursive=True), event_filter=wanted, inotify_fd=Reader(print)
+    )
+    assert (
+        CONTENT
+        == emitter.get_event_mask_from_filter() | Flag.IN_ONLYDIR | Flag.IN_DONT_FOLLOW | Flag.IN_EXCL_UNLINK
+    )
     emitter._inotify_fd.start()
     emitter._inotify_fd.stop()
 
 
-def test_installed_watchdog_is_as_expected():
+def test_installed_watchdog_is_as_expected() -> None:
     """Fails first when a new release of watchdog is tried."""
     assert missing() == []
 
 
-def test_watching_twice_is_silent_and_cheap(root: Path):
+def test_watching_twice_is_silent_and_cheap(root: Path) -> None:
     """watchdog writes its whole table of watches into a warning each time: quadratic."""
     directories = [root / f"d{number}" for number in range(2000)]
     for directory in directories:
@@ -137,7 +142,7 @@ def test_watching_twice_is_silent_and_cheap(root: Path):
     cookie.close()
 
 
-def test_descriptors_are_not_inherited():
+def test_descriptors_are_not_inherited() -> None:
     reader = Reader(print)
     assert fcntl.fcntl(reader._inotify_fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
     reader.start()
@@ -145,7 +150,7 @@ def test_descriptors_are_not_inherited():
 
 
 @pytest.mark.parametrize("directories", [60, 3_600])
-def test_overflow_is_answered_by_a_fresh_reader_and_a_scan(told: Told, root: Path, directories: int):
+def test_overflow_is_answered_by_a_fresh_reader_and_a_scan(told: Told, root: Path, directories: int) -> None:
     """S4. watchdog itself spins for ever from about 3,500 directories on."""
     _make(root, directories)
     with watching(told, root) as watcher:
@@ -163,7 +168,7 @@ def test_overflow_is_answered_by_a_fresh_reader_and_a_scan(told: Told, root: Pat
 
 
 @pytest.mark.slow
-def test_overflow_with_more_directories_than_events_fit_in_the_queue(told: Told, root: Path):
+def test_overflow_with_more_directories_than_events_fit_in_the_queue(told: Told, root: Path) -> None:
     """Taking so many watches back makes more events than the queue holds; a fresh instance has nothing to take back."""
     _make(root, QUEUE + 500)
     with watching(told, root) as watcher:
@@ -175,7 +180,9 @@ def test_overflow_with_more_directories_than_events_fit_in_the_queue(told: Told,
         assert lookout_of(watcher, root) is fresh
 
 
-def test_overflows_again_and_again_are_not_each_answered_at_once(told: Told, root: Path, caplog: pytest.LogCaptureFixture):
+def test_overflows_again_and_again_are_not_each_answered_at_once(
+    told: Told, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     with watching(told, root) as watcher:
         keeper = watcher._keepers[str(root)]
@@ -186,7 +193,7 @@ def test_overflows_again_and_again_are_not_each_answered_at_once(told: Told, roo
         assert told.wait_everything(root)
 
 
-def test_reader_that_dies_is_noticed_at_once(told: Told, root: Path):
+def test_reader_that_dies_is_noticed_at_once(told: Told, root: Path) -> None:
     """Its thread raises, as watchdog's own bookkeeping does now and then."""
     with watching(told, root) as watcher:
         old = lookout_of(watcher, root)
@@ -202,7 +209,7 @@ def test_reader_that_dies_is_noticed_at_once(told: Told, root: Path):
         assert state_of(watcher, root).mode is WatchMode.EVENTS
 
 
-def test_reader_whose_descriptor_is_something_else_now_does_not_spin(told: Told, root: Path):
+def test_reader_whose_descriptor_is_something_else_now_does_not_spin(told: Told, root: Path) -> None:
     with watching(told, root) as watcher:
         old = lookout_of(watcher, root)
         with open(os.devnull, "rb") as empty:  # noqa: PTH123
@@ -214,7 +221,7 @@ def test_reader_whose_descriptor_is_something_else_now_does_not_spin(told: Told,
         assert_sees(told, root)
 
 
-def test_reader_that_hangs_is_found_out_by_the_cookie(told: Told, root: Path, tmp_path: Path):
+def test_reader_that_hangs_is_found_out_by_the_cookie(told: Told, root: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with watching(told, root, cookie_interval=0.1) as watcher:
         old = lookout_of(watcher, root)
@@ -228,7 +235,7 @@ def test_reader_that_hangs_is_found_out_by_the_cookie(told: Told, root: Path, tm
         assert until(lambda: not old._reader.is_alive())
 
 
-def test_busy_reader_is_not_taken_for_a_dead_one(root: Path):
+def test_busy_reader_is_not_taken_for_a_dead_one(root: Path) -> None:
     """It works slowly through a full queue for longer than the cookie's patience."""
     reader = Reader(print)
     reader.start()
@@ -244,7 +251,7 @@ def test_busy_reader_is_not_taken_for_a_dead_one(root: Path):
     cookie.close()
 
 
-def test_cookie_leaves_nothing_behind_and_needs_no_watch_of_its_own(told: Told, root: Path):
+def test_cookie_leaves_nothing_behind_and_needs_no_watch_of_its_own(told: Told, root: Path) -> None:
     with watching(told, root, cookie_interval=0.01) as watcher:
         watches = kernel_watches(lookout_of(watcher, root))
         progress = lookout_of(watcher, root)._reader.progress
@@ -254,7 +261,9 @@ def test_cookie_leaves_nothing_behind_and_needs_no_watch_of_its_own(told: Told, 
         assert os.listdir(root) == []
 
 
-def test_unforeseen_error_of_the_keeper_is_survived(told: Told, root: Path, caplog: pytest.LogCaptureFixture):
+def test_unforeseen_error_of_the_keeper_is_survived(
+    told: Told, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with watching(told, root, probe_interval=0.05) as watcher:
         keeper = watcher._keepers[str(root)]
         mounts, keeper._mounts = keeper._mounts, None  # type: ignore[assignment]

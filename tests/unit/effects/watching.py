@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from headgated.effects.watch import Watcher, WatchMode, WatchState
 
 if TYPE_CHECKING:
-    from headgated.effects.watch.lookout import Lookout  # not at run time: some tests have a watchdog without it
+    from headgated.effects.watch.lookout import (
+        Lookout,
+    )  # not at run time: some tests have a watchdog without it
 
 PATIENCE = 10.0
 """Seconds until something that should have happened counts as not happening."""

@@ -35,14 +35,10 @@ class EnvironmentPatch:
 
     def __call__(self, environment: model.Environment) -> model.Environment:
         """Return `environment` with the new values."""
-        changed = replace(environment, **{k: v for k, v in self.fields.items() if k != "auto_sync"})
-        changed = replace(changed, policies=replace(environment.policies, **self.policies))
-        if "auto_sync" not in self.fields:
-            return changed
-        wanted = self.fields["auto_sync"]
-        return replace(
-            changed, auto_sync=model.auto_sync_by_default(changed.type) if wanted is None else wanted
-        )
+        changed = replace(environment, **self.fields, policies=replace(environment.policies, **self.policies))
+        if self.fields.get("auto_sync", False) is None:
+            return replace(changed, auto_sync=model.auto_sync_by_default(changed.type))
+        return changed
 
 
 def blank(name: str) -> model.Environment:

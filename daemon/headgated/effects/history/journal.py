@@ -47,6 +47,9 @@ class Journal:
             HistoryDamagedError: CONTENT_MISSING, a content that it replaces or brings was not put.
             UnavailableError: nothing was committed, or whether it was is not known: see `unfinished` at the next start.
         """
+        with self._database.read() as sql:
+            if _state(sql, intent.deployment_id) in ("intent", "applied"):
+                raise AlreadyExistsError(f"cannot commit {intent.deployment_id}: it has committed already")
         nodes = self._trees.put(intent.managed_before)
         nodes += self._trees.put(intent.managed_after, like=intent.managed_before)
         contents = self._require(intent.changes)
@@ -134,8 +137,6 @@ class Journal:
         sql.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", row)
 
     def _write_intent(self, sql: sqlite3.Connection, intent: Intent, batches: int) -> None:
-        if _state(sql, intent.deployment_id) in ("intent", "applied"):
-            raise AlreadyExistsError(f"cannot commit {intent.deployment_id}: it has committed already")
         row = (
             intent.deployment_id,
             intent.environment,

@@ -86,7 +86,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to the history at `path`, made anew where there is none.
 
     Raises:
-        RecordError: not a database, not ours (RECORD_CORRUPT), or of a newer schema (SCHEMA_TOO_NEW).
+        RecordError: not a database, not ours (RECORD_CORRUPT), or of a newer schema (RECORD_NEWER).
         sqlite3.Error, OSError: it cannot be opened or written.
     """
     _make_private(path)
@@ -121,7 +121,7 @@ def _check(sql: sqlite3.Connection, path: Path) -> None:
     if application == _APPLICATION and version > SCHEMA_VERSION:
         raise RecordError(
             f"cannot open {path}: its schema is version {version}, this daemon knows none above {SCHEMA_VERSION}",
-            reason="SCHEMA_TOO_NEW",
+            reason="RECORD_NEWER",
             hint="run the headgated that wrote it, or a newer one",
             paths=[str(path)],
         )

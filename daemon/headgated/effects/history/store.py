@@ -32,7 +32,7 @@ class History:
     Every method may raise UnavailableError (STATE_NOT_WRITABLE: disk full, read-only, failing) and HistoryDamagedError.
 
     Raises:
-        RecordError: the file is no history (RECORD_CORRUPT) or of a newer schema (SCHEMA_TOO_NEW); it is left as it is.
+        RecordError: the file is no history (RECORD_CORRUPT) or of a newer schema (RECORD_NEWER); it is left as it is.
         UnavailableError: STATE_NOT_WRITABLE.
     """
 

@@ -15,6 +15,9 @@ from headgated.effects.history.contents import Contents, damaged
 from headgated.effects.history.intake import Intake
 from headgated.effects.history.pins import Pins
 
+_Part = tuple[bytes, Entry, bytes]
+"""Name, entry, digest."""
+
 
 class Trees:
     """The trees among the contents. Thread-safe."""
@@ -37,7 +40,17 @@ class Trees:
             UnavailableError: it cannot be written.
         """
         pinned: list[bytes] = []
-        self._put(tree, like, pinned)
+        new: list[Directory] = []
+        waiting = [(tree, like)]
+        while waiting:
+            node, twin = waiting.pop()
+            pinned.append(node.digest)
+            if not self._keep(node.digest):
+                new.append(node)
+                waiting += _differing(node, twin)
+        for node in reversed(new):  # what is below comes first: a stored node is a whole tree
+            self._contents.put(node.digest, len(node.encoded), (node.encoded,))
+            self._held[node.digest] = node
         return pinned
 
     def read(self, digest: bytes) -> Directory:
@@ -46,17 +59,19 @@ class Trees:
         Raises:
             HistoryDamagedError: a node of it is missing or not what its digest says.
         """
-        held = self._held.get(digest)
-        if held is not None:
-            return held
-        (_, own, _), *below = decode_node(digest, b"".join(self._contents.read(digest)))
-        children = {
-            name: self.read(sub) if entry.kind == Kind.DIRECTORY else entry for name, entry, sub in below
-        }
-        tree = Directory(own, children)
-        tree.__dict__["digest"] = digest  # just verified: not to be worked out again
-        self._held[digest] = tree
-        return tree
+        ready: dict[bytes, Directory] = {}
+        parts: dict[bytes, list[_Part]] = {}
+        waiting = [digest]
+        while waiting:
+            current = waiting[-1]
+            held = ready.get(current) or self._held.get(current)
+            if held is None and current not in parts:
+                parts[current] = decode_node(current, b"".join(self._contents.read(current)))
+                waiting += [sub for _, entry, sub in parts[current][1:] if entry.kind == Kind.DIRECTORY]
+                continue
+            ready[current] = held if held is not None else self._assemble(current, parts.pop(current), ready)
+            waiting.pop()
+        return ready[digest]
 
     def held(self, digest: bytes) -> Directory | None:
         """Return a tree that somebody has in memory."""
@@ -66,16 +81,14 @@ class Trees:
         """Forget that a node is stored: it is no more."""
         self._held.pop(digest, None)
 
-    def _put(self, tree: Directory, like: Directory, pinned: list[bytes]) -> None:
-        pinned.append(tree.digest)
-        if self._keep(tree.digest):
-            return
-        for name, child in tree.children.items():
-            twin = like.children.get(name)
-            if isinstance(child, Directory) and child is not twin:
-                self._put(child, twin if isinstance(twin, Directory) else EMPTY, pinned)
-        self._contents.put(tree.digest, len(tree.encoded), (tree.encoded,))
-        self._held[tree.digest] = tree
+    def _assemble(self, digest: bytes, parts: list[_Part], ready: dict[bytes, Directory]) -> Directory:
+        (_, own, _), *below = parts
+        tree = Directory(
+            own, {name: ready[sub] if entry.kind == Kind.DIRECTORY else entry for name, entry, sub in below}
+        )
+        tree.__dict__["digest"] = digest  # just verified: not to be worked out again
+        self._held[digest] = tree
+        return tree
 
     def _keep(self, digest: bytes) -> bool:
         """Pin a node with all below it where it is stored; tell whether it is."""
@@ -86,7 +99,17 @@ class Trees:
             return True
 
 
-def decode_node(digest: bytes, encoded: bytes) -> list[tuple[bytes, Entry, bytes]]:
+def _differing(node: Directory, twin: Directory) -> list[tuple[Directory, Directory]]:
+    """Return the directories in `node` that are not those in `twin`, each with what `twin` has there."""
+    pairs = []
+    for name, child in node.children.items():
+        other = twin.children.get(name)
+        if isinstance(child, Directory) and child is not other:
+            pairs.append((child, other if isinstance(other, Directory) else EMPTY))
+    return pairs
+
+
+def decode_node(digest: bytes, encoded: bytes) -> list[_Part]:
     """Return (name, entry, digest) for a stored directory and each thing in it; the directory itself comes first.
 
     Raises:

@@ -6,6 +6,7 @@ somebody's error message) is escaped like any name rather than refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -13,11 +14,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from headgated.core.errors import RecordError
-from headgated.core.paths import escape
 
 SCHEMA_VERSION = 1
 T = TypeVar("T")
 S = TypeVar("S")
+_NO_LETTER = re.compile("[\ud800-\udfff]")
 
 
 class _Version(msgspec.Struct):
@@ -84,15 +85,10 @@ def _mended(value: Any) -> Any:  # noqa: ANN401 - any JSON
         return {_mended(key): _mended(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_mended(inner) for inner in value]
-    if isinstance(value, str) and not _is_text(value):
-        return escape(value.encode("utf-8", "surrogatepass" if _has_other_surrogates(value) else "surrogateescape"))
-    return value
+    return _NO_LETTER.sub(_shown, value) if isinstance(value, str) else value
 
 
-def _is_text(value: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _has_other_surrogates(value: str) -> bool:
-    """Whether it holds halves of letters that no undecodable byte stands for."""
-    return any("\ud800" <= letter <= "\udfff" and not "\udc80" <= letter <= "\udcff" for letter in value)
+def _shown(match: re.Match[str]) -> str:
+    """A byte that could not be decoded as records show it; half a letter as what stands for no letter."""
+    code = ord(match[0]) - 0xDC00
+    return f"\\x{code:02x}" if code in range(0x80, 0x100) else "\ufffd"

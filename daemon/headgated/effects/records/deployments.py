@@ -5,27 +5,26 @@ One record that cannot be read harms no other: it is set aside and named, and ev
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import threading
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-import msgspec
-
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
 from headgated.core.environment import name_faults
 from headgated.core.errors import HeadgateError, NotFoundError, RecordError
-from headgated.effects.durable import not_writable, sweep_temporaries, sync_directory, write_durable
+from headgated.effects.durable import not_writable, sync_directory, write_durable
 from headgated.effects.records.coding import SCHEMA_VERSION, time_text
 from headgated.effects.records.deployment_shape import decode_deployment, encode_deployment
 from headgated.effects.records.index import Cursor, Index, Line, place
-from headgated.effects.records.reading import SetAside, read_record, read_whole, set_aside
+from headgated.effects.records.reading import SetAside, read_record
+from headgated.effects.records.survey import Survey
 
-_SEQUENCE = re.compile(rb'"sequence"\s*:\s*(\d{1,18})')
-_DAMAGED = re.compile(r"(.*)\.json\.corrupt-\d+")
+log = logging.getLogger("headgated.records")
+_REMEMBERED = 10_000
 
 
 class DeploymentStore:
@@ -35,8 +34,11 @@ class DeploymentStore:
         self._directory = state_dir / "config_deployments"
         self._index = Index()
         self._unusable: dict[str, str] = {}
-        """Ids that are taken by what cannot be read, and why it cannot."""
-        self._reserved: set[str] = set()
+        """Ids of records that are there and cannot be read, and why."""
+        self._gone: set[str] = set()
+        """Ids of records that were moved away as damaged: not to be given out again."""
+        self._reserved: dict[str, None] = {}
+        """Ids given out and not yet on disk; many never are, so only the last ones are remembered."""
         self._highest: dict[str, int] = {}
         self._lock = threading.RLock()
 
@@ -50,13 +52,20 @@ class DeploymentStore:
         lines: list[Line] = []
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            names = [entry.name for entry in os.scandir(self._directory) if entry.is_dir(follow_symlinks=False)]
+            names = [
+                entry.name for entry in os.scandir(self._directory) if entry.is_dir(follow_symlinks=False)
+            ]
         except OSError as error:
             raise not_writable(self._directory, error) from error
         with self._lock:
             for name in sorted(names):
                 if not name_faults(name):
-                    lines += self._open_environment(name, aside)
+                    survey = Survey(self._directory / name).run()
+                    lines += survey.lines
+                    aside += survey.set_aside
+                    self._unusable |= survey.unusable
+                    self._gone |= survey.gone
+                    self.pass_over(name, survey.highest)
             self._index.fill(lines)
         return aside
 
@@ -68,7 +77,9 @@ class DeploymentStore:
             while self._taken(environment, deployment_id):
                 number += 1
                 deployment_id = f"{first}_{number}"
-            self._reserved.add(deployment_id)
+            self._reserved[deployment_id] = None
+            if len(self._reserved) > _REMEMBERED:
+                del self._reserved[next(iter(self._reserved))]
             self._highest[environment] = self._highest.get(environment, 0) + 1
             return deployment_id, self._highest[environment]
 
@@ -90,7 +101,7 @@ class DeploymentStore:
         """Write a record durably, over what is there.
 
         Raises:
-            RecordError: RECORD_NEWER, what is there is a newer daemon's.
+            RecordError: RECORD_UNREADABLE, what is there cannot be read and must not be lost (a newer daemon's).
             UnavailableError: STATE_NOT_WRITABLE.
         """
         with self._lock:
@@ -158,71 +169,18 @@ class DeploymentStore:
             lines = [line for line in self._index.all() if not line.status.finished]
         return list(self._readable(lines))
 
-    def _open_environment(self, name: str, aside: list[SetAside]) -> Iterator[Line]:
-        directory = self._directory / name
-        try:
-            sweep_temporaries(directory)
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except (HeadgateError, OSError) as error:
-            aside.append(SetAside(directory, None, f"it cannot be read: {error}"))
-            return
-        try:
-            decoder = msgspec.json.Decoder(Line)
-            for file in os.listdir(descriptor):
-                if file.endswith(".json"):
-                    line = self._open_record(name, file, descriptor, decoder)
-                    if isinstance(line, Line):
-                        self.pass_over(name, line.sequence)
-                        yield line
-                    else:
-                        aside.append(line)
-                elif damaged := _DAMAGED.fullmatch(file):
-                    self._note_unusable(name, damaged[1], _bytes_of(directory / file), "")
-        finally:
-            os.close(descriptor)
-
-    def _open_record(
-        self, name: str, file: str, directory: int, decoder: msgspec.json.Decoder[Line]
-    ) -> Line | SetAside:
-        raw = b""
-        try:
-            raw = read_whole(file, directory)
-            line = decoder.decode(raw)
-            if line.schema_version <= SCHEMA_VERSION and f"{line.deployment_id}.json" == file and line.environment == name:
-                line.environment = name  # one text for all
-                return line
-        except (OSError, msgspec.MsgspecError):
-            pass
-        path = self._directory / name / file
-        found = read_record(path, decode_deployment)
-        if not isinstance(found, SetAside):
-            why = f"it is the record of {found.deployment_id!r:.200} in {found.environment!r:.80}"
-            found = SetAside(path, None, f"{why}, not of {path.stem!r} in {name!r}")
-        self._note_unusable(name, path.stem, raw, found.why if found.moved_to is None else "")
-        return found
-
-    def _note_unusable(self, environment: str, deployment_id: str, raw: bytes, why: str) -> None:
-        """Keep its id from being given out again, and its sequence, as far as that can be made out.
-
-        `why` is empty where the file was moved away: then there is no such deployment any more.
-        """
-        self._reserved.add(deployment_id)
-        if why:
-            self._unusable[deployment_id] = why
-        found = _SEQUENCE.search(raw)
-        self.pass_over(environment, int(found[1]) if found else self._highest.get(environment, 0) + 1)
-
     def _check_usable(self, deployment_id: str) -> None:
         if deployment_id in self._unusable:
             raise RecordError(
                 f"cannot use the record of {deployment_id}: {self._unusable[deployment_id]}",
-                reason="RECORD_NEWER" if "schema version" in self._unusable[deployment_id] else "",
+                reason="RECORD_UNREADABLE",
                 hint="look at the file; the daemon goes on without it",
             )
 
     def _taken(self, environment: str, deployment_id: str) -> bool:
         return (
             deployment_id in self._reserved
+            or deployment_id in self._gone
             or deployment_id in self._index
             or os.path.lexists(self._path(environment, deployment_id))
         )
@@ -248,7 +206,7 @@ class DeploymentStore:
                 )
             )
             self.pass_over(record.environment, record.sequence)
-            self._reserved.discard(record.deployment_id)
+            self._reserved.pop(record.deployment_id, None)
 
     def _path(self, environment: str, deployment_id: str) -> Path:
         return self._directory / environment / f"{deployment_id}.json"
@@ -258,4 +216,24 @@ class DeploymentStore:
             try:
                 yield self._read(line)
             except HeadgateError:
-                continue  # named in the log of whoever opened it, or set aside just now
+                continue  # it is in the log
+
+    def _read(self, line: Line) -> ConfigDeployment:
+        """Read a record whole; one that turns out to be damaged is dropped from the index."""
+        path = self._path(line.environment, line.deployment_id)
+        found = read_record(path, decode_deployment)
+        if not isinstance(found, SetAside):
+            return found
+        log.error("%s: %s%s", path, found.why, f"; now {found.moved_to}" if found.moved_to else "")
+        with self._lock:
+            self._index.remove(line.deployment_id)
+            if found.moved_to is None:
+                self._unusable[line.deployment_id] = found.why
+            else:
+                self._gone.add(line.deployment_id)
+        raise RecordError(
+            f"cannot use the record of {line.deployment_id}: {found.why}",
+            reason="RECORD_UNREADABLE",
+            hint=f"look at {found.moved_to or path}; the daemon goes on without it",
+            paths=[str(path)],
+        )

@@ -87,7 +87,9 @@ class Index:
             end = len(lines) if before is None else bisect_left(lines, tuple(before), key=_by_time)
         else:
             lines = self.of(environment)
-            end = len(lines) if before is None else bisect_left(lines, (before[1], before[2]), key=_by_sequence)
+            end = (
+                len(lines) if before is None else bisect_left(lines, (before[1], before[2]), key=_by_sequence)
+            )
         return (lines[at] for at in range(end - 1, -1, -1))
 
 

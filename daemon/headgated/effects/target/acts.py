@@ -63,6 +63,10 @@ class Acts:
         """Bring a file's content, or a directory's names, to the disk. An error here is never cured by trying again."""
         os.fsync(fd)
 
+    def sync_file_system(self, fd: int) -> None:
+        """Bring everything on the file system of `fd` to the disk."""
+        kernel.sync_file_system(fd)
+
     def link(self, directory: int, old: bytes, new: bytes) -> None:
         """Give a file or symlink a second name, if that is free."""
         os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)

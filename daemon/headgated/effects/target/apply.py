@@ -22,6 +22,7 @@ from headgated.effects.target.motion import arrive, leave, trade
 from headgated.effects.target.repair import Repair
 from headgated.effects.target.site import Site
 from headgated.effects.target.survey import state_of_content
+from headgated.effects.target.syncs import sync_directories
 from headgated.effects.target.verdict import State
 
 
@@ -44,7 +45,7 @@ class Applier:
         try:
             for step in planned:
                 self._perform(step)
-            self._site.sync_directories(touched(planned))
+            sync_directories(self._site, touched(planned))
         except BaseException as error:
             self._undo(planned, error)
             raise

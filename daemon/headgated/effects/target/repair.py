@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 
 from headgated.core.errors import DeploymentFailedError
-from headgated.core.paths import escape
+from headgated.core.paths import escape, parent
 from headgated.core.steps import Attributes, Put, RemoveDirectory, Step, Take, touched
 from headgated.core.tree import Kind
 from headgated.effects.beneath import GONE
@@ -23,6 +24,7 @@ from headgated.effects.target.motion import arrive, leave, trade
 from headgated.effects.target.site import Site
 from headgated.effects.target.survey import new_content, old_content, state_at, survey
 from headgated.effects.target.swap import settle, spare
+from headgated.effects.target.syncs import sync_directories
 from headgated.effects.target.verdict import State, Verdict, judge
 
 
@@ -97,16 +99,10 @@ class Repair:
         Raises:
             DeploymentFailedError: it cannot be said what reached the disk.
         """
-        there = []
-        for path in touched(planned):
-            try:
-                self._site.beneath.directory(path)
-            except OSError as error:
-                if error.errno not in GONE:
-                    raise failed("sync", path, error) from error
-            else:
-                there.append(path)
-        self._site.sync_directories(there)
+        try:
+            sync_directories(self._site, [path for path in touched(planned) if self._is_there(path)])
+        except OSError as error:
+            raise failed("sync", b"", error) from error
 
     def _sync(self, planned: Sequence[Step]) -> dict[bytes, str]:
         try:
@@ -115,16 +111,21 @@ class Repair:
             return {b"": error.message}
         return {}
 
-    def _settle(self, step: Step) -> None:
-        if not isinstance(step, Put | Take):
-            return
-        site = self._site
+    def _is_there(self, path: bytes) -> bool:
+        """Whether there is a directory at `path`."""
         try:
-            directory, name = site.beneath.place(step.path)
+            self._site.beneath.directory(path)
         except OSError as error:
             if error.errno in GONE:
-                return
+                return False
             raise
+        return True
+
+    def _settle(self, step: Step) -> None:
+        site = self._site
+        if not isinstance(step, Put | Take) or not self._is_there(parent(step.path)):
+            return
+        directory, name = site.beneath.place(step.path)
         settle(site.acts, directory, step.temp.rpartition(b"/")[2], name)
         rest = spare(step.temp)
         if site.look(rest) is None or clear(site, rest, old_content(step)):
@@ -133,9 +134,9 @@ class Repair:
             self.notes.append(keep(site, rest, step.path))
 
     def _undo(self, step: Step) -> None:
-        if isinstance(step, Attributes):
+        if isinstance(step, Attributes) and self._is_there(step.path):
             attributes.restore(self._site, step)
-        if not isinstance(step, Put | Take):
+        if not isinstance(step, Put | Take) or not self._is_there(parent(step.path)):
             return
         self._settle(step)
         dest, temp = survey(self._site, step)
@@ -143,7 +144,7 @@ class Repair:
             self._withdraw(step, dest, temp)
         elif temp in (State.OLD, State.PART, State.OTHER):
             self._return(step, dest)
-        elif judge(step, dest, temp) is Verdict.FINISHED:
+        elif judge(step, dest, temp) in (Verdict.FINISHED, Verdict.GONE):
             self.notes.append(f"{escape(step.path)} stays as it is: what was there before is gone")
 
     def _withdraw(self, step: Put, dest: State, temp: State) -> None:
@@ -163,6 +164,9 @@ class Repair:
     def _is_partly_ours(self, step: Put) -> bool:
         """Whether a directory where ours was put, but is not whole, holds any of it."""
         site = self._site
+        top = site.look(step.path)
+        if top is None or not stat.S_ISDIR(top.st_mode):
+            return False
         there = site.lens.below(site.beneath, step.path)
         mine = new_content(step)
         return any(
@@ -185,31 +189,23 @@ class Repair:
     def _discard(self, step: Step) -> None:
         """Remove what was staged; what somebody wrote to it while it was at its place goes back there."""
         site = self._site
-        if not isinstance(step, Put):
+        if not isinstance(step, Put) or not self._is_there(parent(step.path)):
             return
-        try:
-            if clear(site, step.temp, new_content(step)):
-                return
-            if step.path in self._withdrawn and site.look(step.path) is None:
-                arrive(site, step)
-                self.notes.append(f"{escape(step.path)} stays: somebody else wrote to it meanwhile")
-                return
-        except OSError as error:
-            if error.errno in GONE:  # with the directory that it was in
-                return
-            raise
-        self.notes.append(keep(site, step.temp, step.path))
+        if clear(site, step.temp, new_content(step)):
+            return
+        if step.path in self._withdrawn and site.look(step.path) is None:
+            arrive(site, step)
+            self.notes.append(f"{escape(step.path)} stays: somebody else wrote to it meanwhile")
+        else:
+            self.notes.append(keep(site, step.temp, step.path))
 
     def _finish(self, step: Step) -> None:
-        site = self._site
-        try:
-            if isinstance(step, RemoveDirectory):
-                self._remove_directory(step)
-            elif isinstance(step, Put | Take) and not clear(site, step.temp, old_content(step)):
-                self.notes.append(keep(site, step.temp, step.path))
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
+        if isinstance(step, Attributes) or not self._is_there(parent(step.path)):
+            return
+        if isinstance(step, RemoveDirectory):
+            self._remove_directory(step)
+        elif not clear(self._site, step.temp, old_content(step)):
+            self.notes.append(keep(self._site, step.temp, step.path))
 
     def _remove_directory(self, step: RemoveDirectory) -> None:
         site = self._site
@@ -218,6 +214,8 @@ class Repair:
         try:
             site.acts.remove_directory(directory, name)
         except OSError as error:
+            if error.errno in GONE:
+                return
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
                 raise
             why = (

@@ -1,7 +1,7 @@
 """Makes what is to be put, whole and on disk, under temporary names beside its destination.
 
 Nothing that readers look at changes here. Each file is written, given its owner and bits, and synced before `run` returns;
-of many files the syncs run side by side, for they share commits of the file system's journal.
+many files are synced together.
 """
 
 from __future__ import annotations
@@ -10,27 +10,21 @@ import hashlib
 import os
 import stat
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Self
 
 from headgated.core.errors import SourceMovedError
-from headgated.core.paths import escape
+from headgated.core.paths import escape, parent
 from headgated.core.plan import Change
 from headgated.core.steps import Put, Step
 from headgated.core.tree import Entry, Kind
-from headgated.effects.target.acts import Acts
 from headgated.effects.target.clear import remove_all
 from headgated.effects.target.failure import failed
 from headgated.effects.target.look import open_file
 from headgated.effects.target.metadata import dress, dress_link
 from headgated.effects.target.site import Site
+from headgated.effects.target.syncs import Syncs
 
-_AT_ONCE = 16
-_FEW = 4
-_IN_FLIGHT = 128
 _TICKS = 8
 """Changes in a row, all within microseconds: a clock that ticks every millisecond cannot tell them apart."""
 
@@ -56,14 +50,9 @@ class Stager:
             SourceMovedError: the content is not what was planned.
         """
         puts = [step for step in planned if isinstance(step, Put)]
-        many = sum(1 + len(put.members) for put in puts) > _FEW
         begun: list[Put] = []
-        syncs = _Syncs(self._acts, many=many)
         try:
-            with syncs:
-                for put in puts:
-                    begun.append(put)
-                    self._put(put, syncs)
+            self._stage(puts, begun)
         except OSError as error:
             self._remove(begun)
             raise failed("stage", self._path, error) from error
@@ -71,12 +60,23 @@ class Stager:
             self._remove(begun)
             raise
 
+    def _stage(self, puts: list[Put], begun: list[Put]) -> None:
+        count = len(puts) + sum(len(put.members) for put in puts)
+        syncs = Syncs(self._site, dict.fromkeys(parent(put.path) for put in puts), count)
+        try:
+            for put in puts:
+                begun.append(put)
+                self._put(put, syncs)
+            syncs.end()
+        finally:
+            syncs.close()
+
     def _remove(self, begun: list[Put]) -> None:
         for put in begun:
             with suppress(OSError):
                 remove_all(self._site, put.temp)
 
-    def _put(self, put: Put, syncs: _Syncs) -> None:
+    def _put(self, put: Put, syncs: Syncs) -> None:
         self._path = put.path
         top = Change(put.path, put.expected, put.wanted)
         if put.wanted.kind != Kind.DIRECTORY:
@@ -101,18 +101,14 @@ class Stager:
         directory, name = self._site.beneath.place(temp)
         self._acts.make_directory(directory, name)
 
-    def _close_directory(self, change: Change, wanted: Entry, temp: bytes, syncs: _Syncs) -> None:
+    def _close_directory(self, change: Change, wanted: Entry, temp: bytes, syncs: Syncs) -> None:
         """Give a filled directory its attributes; only now, for it may become one that we cannot write to."""
         self._path = change.path
-        fd = os.dup(self._site.beneath.directory(temp))
-        try:
-            dress(self._acts, fd, change.path, wanted, change.expected, None)
-        except BaseException:
-            os.close(fd)
-            raise
+        fd = self._site.beneath.directory(temp)
+        dress(self._acts, fd, change.path, wanted, change.expected, None)
         syncs.add(change.path, fd)
 
-    def _make(self, change: Change, wanted: Entry, temp: bytes, syncs: _Syncs) -> None:
+    def _make(self, change: Change, wanted: Entry, temp: bytes, syncs: Syncs) -> None:
         directory, name = self._site.beneath.place(temp)
         if wanted.kind == Kind.SYMLINK:
             self._acts.symlink(wanted.target, directory, name)
@@ -122,7 +118,7 @@ class Stager:
         self._done += 1
         self._progress(self._done)
 
-    def _make_file(self, change: Change, wanted: Entry, directory: int, temp: bytes, syncs: _Syncs) -> None:
+    def _make_file(self, change: Change, wanted: Entry, directory: int, temp: bytes, syncs: Syncs) -> None:
         fd = self._acts.create(directory, temp.rpartition(b"/")[2])
         try:
             self._write(fd, change, wanted)
@@ -134,10 +130,9 @@ class Stager:
                     os.close(replaced)
             there = self._learn_times(fd, there)
             self._site.lens.remember(temp, there, wanted.digest, time.time_ns())
-        except BaseException:
+            syncs.add(change.path, fd)
+        finally:
             os.close(fd)
-            raise
-        syncs.add(change.path, fd)
 
     def _write(self, fd: int, change: Change, wanted: Entry) -> None:
         digest = hashlib.sha256()
@@ -176,43 +171,3 @@ class Stager:
                 return False
             last = now
         return True
-
-
-class _Syncs:
-    """Syncs and closes descriptors: at once, or many side by side. A context manager; its end waits for all."""
-
-    def __init__(self, acts: Acts, *, many: bool) -> None:
-        self._acts = acts
-        self._pool = ThreadPoolExecutor(_AT_ONCE) if many else None
-        self._running: deque[Future[None]] = deque()
-
-    def add(self, path: bytes, fd: int) -> None:
-        """Take over `fd` of what will be at `path`.
-
-        Raises:
-            DeploymentFailedError: this or an earlier one did not reach the disk.
-        """
-        if self._pool is None:
-            self._sync(path, fd)
-            return
-        self._running.append(self._pool.submit(self._sync, path, fd))
-        if len(self._running) > _IN_FLIGHT:
-            self._running.popleft().result()
-
-    def _sync(self, path: bytes, fd: int) -> None:
-        try:
-            self._acts.sync(fd)
-        except OSError as error:
-            raise failed("sync", path, error) from error
-        finally:
-            os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-        if error is None:
-            while self._running:
-                self._running.popleft().result()

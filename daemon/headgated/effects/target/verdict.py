@@ -14,9 +14,9 @@ alone. So the temporary decides, and the destination only where there is none:
         dest: new                        STAGED    PERFORMED  FINISHED     SPOILED  FINISHED
         dest: - or other                 STAGED    PERFORMED  FINISHED     SPOILED  UNKNOWN
     Put of something new          temp:  anything: STAGED;  -, by dest:  new PERFORMED, - UNDONE, other UNKNOWN
-    Take                          temp:  old PERFORMED, other SPOILED;  -, by dest:  old UNDONE, - FINISHED, other UNKNOWN
+    Take                          temp:  old PERFORMED, other SPOILED;  -, by dest:  old UNDONE, - GONE, other UNKNOWN
     Attributes                    all wanted: PERFORMED, one still as expected: UNDONE, otherwise UNKNOWN
-    RemoveDirectory               gone: FINISHED, for it happens in finish; otherwise it does not say
+    RemoveDirectory               gone: GONE; otherwise it does not say
 
 "other" also stands for a destination whose directory is gone. "part of old" is a directory some of which `finish` has
 removed. SPOILED: what was taken away is not what the plan had
@@ -53,7 +53,9 @@ class Verdict(Enum):
     SPOILED = auto()
     """Performed on something that the plan had not found."""
     FINISHED = auto()
-    """Performed, and what was there before is gone: the record had been written."""
+    """Performed, and what was there before is removed: the record had been written."""
+    GONE = auto()
+    """Finished, or removed by somebody else."""
     UNKNOWN = auto()
     """Somebody has changed the destination since, and nothing tells what we did before."""
 
@@ -66,7 +68,7 @@ def judge(step: Step, dest: State, temp: State) -> Verdict | None:
     """
     match step:
         case RemoveDirectory():
-            return Verdict.FINISHED if dest is State.NONE else None
+            return Verdict.GONE if dest is State.NONE else None
         case Attributes():
             return _ATTRIBUTES.get(dest, Verdict.UNKNOWN)
         case Put(expected=None):
@@ -82,7 +84,8 @@ def forward(verdicts: Iterable[Verdict | None]) -> bool:
 
     The strongest evidence comes first. A waiting temporary: the renames were not all done. A finished step: they were, and
     this one cannot be undone any more. A step that is undone or spoiled: they were not, or must not have been. Without any
-    of these, whatever was performed is all there was to perform. Where nothing at all can be told, nothing was done.
+    of these, whatever was performed is all there was to perform; that something is gone is no evidence against it. Where
+    nothing at all can be told, nothing was done.
     """
     found = set(verdicts) - {None}
     if Verdict.STAGED in found:
@@ -91,7 +94,7 @@ def forward(verdicts: Iterable[Verdict | None]) -> bool:
         return True
     if found & {Verdict.UNDONE, Verdict.SPOILED}:
         return False
-    return Verdict.PERFORMED in found or not found
+    return not found or bool(found & {Verdict.PERFORMED, Verdict.GONE})
 
 
 _BY_TEMP = {
@@ -102,5 +105,5 @@ _BY_TEMP = {
 }
 _PUT_OVER = {State.OLD: Verdict.UNDONE, State.NEW: Verdict.FINISHED}
 _PUT_NEW = {State.NONE: Verdict.UNDONE, State.NEW: Verdict.PERFORMED}
-_TAKE = {State.OLD: Verdict.UNDONE, State.NONE: Verdict.FINISHED}
+_TAKE = {State.OLD: Verdict.UNDONE, State.NONE: Verdict.GONE}
 _ATTRIBUTES = {State.OLD: Verdict.UNDONE, State.NEW: Verdict.PERFORMED}

@@ -51,7 +51,7 @@ class Lookout:
     @property
     def directories(self) -> int:
         """How many directories are watched."""
-        return len(self._watches) if self._watches else 0
+        return self._watches.directories if self._watches else 0
 
     @property
     def rooted(self) -> bool:

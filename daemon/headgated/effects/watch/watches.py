@@ -57,8 +57,9 @@ class Watches:
         self._unsettled: dict[bytes, bool] = {}
         self._touched: set[bytes] = set()
 
-    def __len__(self) -> int:
-        """Return how many directories are watched."""
+    @property
+    def directories(self) -> int:
+        """How many are watched."""
         return len(self._descriptors)
 
     @property
@@ -74,12 +75,12 @@ class Watches:
             return ""
         if any(error.errno == errno.ENOSPC for error in failed.values()):
             return (
-                f"inotify watch limit reached: {len(self)} of {len(self) + len(failed)} directories are watched"
+                f"inotify watch limit reached: {self.directories} of {self.directories + len(failed)} directories are watched"
                 " (raise fs.inotify.max_user_watches)"
             )
         path, error = min(failed.items())
-        what = f"{escape(path)!r}" if path else "the root"
-        return f"{len(failed)} of {len(self) + len(failed)} directories cannot be watched: {what}: {error.strerror}"
+        what = f"'{escape(path)}'" if path else "the root"
+        return f"{len(failed)} of {self.directories + len(failed)} directories cannot be watched: {what}: {error.strerror}"
 
     def verify(self) -> int:
         """Go through the whole tree, watch what is not watched, let go what is gone. Return how much was not right."""

@@ -1,0 +1,50 @@
+"""Promise 4: a rollback sticks until the sources ask for something else at every path of it."""
+
+from __future__ import annotations
+
+from headgated.core.hold import lifts, rejected
+from headgated.core.plan import Change
+from headgated.core.tree import Entry, Kind, build
+
+ONE, TWO, THREE = (Entry(Kind.FILE, 0o644, bytes([n]) * 32, n) for n in (1, 2, 3))
+FOLDER = Entry(Kind.DIRECTORY, 0o755)
+LINK = Entry(Kind.SYMLINK, target=b"x")
+
+
+def test_hold_stays_until_each_path_has_other_content() -> None:
+    refused = rejected([[Change(b"a", ONE, TWO), Change(b"b", None, TWO)]])
+    assert not lifts(refused, build({b"a": TWO, b"b": TWO}))
+    assert not lifts(refused, build({b"a": THREE, b"b": TWO}))
+    assert lifts(refused, build({b"a": THREE, b"b": THREE}))
+    assert lifts(refused, build({b"a": ONE})), "gone from the sources is other content"
+
+
+def test_hold_of_a_removal_stays_while_the_file_is_absent() -> None:
+    refused = rejected([[Change(b"a", ONE, None)]])
+    assert not lifts(refused, build({}))
+    assert lifts(refused, build({b"a": ONE}))
+
+
+def test_mode_and_link_count_and_owner_does_not() -> None:
+    refused = rejected([[Change(b"a", ONE, TWO), Change(b"l", None, LINK)]])
+    owned = Entry(Kind.FILE, 0o644, TWO.digest, TWO.size, uid=7, gid=7)
+    assert not lifts(refused, build({b"a": owned, b"l": Entry(Kind.SYMLINK, target=b"y")}))
+    wider = Entry(Kind.FILE, 0o600, TWO.digest, TWO.size)
+    assert lifts(refused, build({b"a": wider, b"l": Entry(Kind.SYMLINK, target=b"y")}))
+
+
+def test_newest_undone_content_is_what_was_rejected() -> None:
+    refused = rejected([[Change(b"a", TWO, THREE)], [Change(b"a", ONE, TWO)]])
+    assert lifts(refused, build({b"a": TWO}))
+    assert not lifts(refused, build({b"a": THREE}))
+
+
+def test_directory_that_holds_the_mended_files_does_not_hold() -> None:
+    refused = rejected([[Change(b"d", None, FOLDER), Change(b"d/a", None, ONE)]])
+    assert lifts(refused, build({b"d": FOLDER, b"d/a": TWO}))
+
+
+def test_directories_alone_are_held() -> None:
+    refused = rejected([[Change(b"d", None, FOLDER)]])
+    assert not lifts(refused, build({b"d": FOLDER}))
+    assert lifts(refused, build({}))
