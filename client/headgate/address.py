@@ -80,6 +80,7 @@ class Address:
         return UnreachableError(
             f"cannot reach the daemon at {self.path}: {why or 'the connection ended'}",
             address=self.path,
+            there=True,
             hint="see how it is: systemctl status headgated; journalctl -u headgated",
         )
 
@@ -94,17 +95,22 @@ class Address:
                 hint=f"join the group that may ({_group(self.path)}), then log in again",
                 paths=(self.path,),
             )
+        by_hand = "" if self.path == SYSTEM_SOCKET else f", or headgated --socket {self.path}"
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            why, what = "there is no such socket: the daemon is not running", "systemctl start headgated"
-        elif error.errno == errno.ECONNREFUSED:
-            why, what = "nobody listens on it: the daemon has stopped", "systemctl restart headgated"
-        else:
             why, what = (
-                os.strerror(error.errno or 0) if error.errno else str(error),
-                "systemctl status headgated",
+                "there is no such socket: the daemon is not running",
+                "systemctl start headgated" + by_hand,
             )
+        elif error.errno == errno.ECONNREFUSED:
+            why, what = (
+                "nobody listens on it: the daemon has stopped",
+                "systemctl restart headgated" + by_hand,
+            )
+        else:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            what = "systemctl status headgated"
         return UnreachableError(
-            f"{cannot}: {why}", address=self.path, hint=f"{what}; for another socket: --socket PATH"
+            f"{cannot}: {why}", address=self.path, hint=f"{what}; if it listens elsewhere: --socket PATH"
         )
 
 
@@ -142,12 +148,10 @@ def _there(path: str) -> bool:
 
 def _group(path: str) -> str:
     """Name the group of the socket, or of the directory that keeps the caller from it."""
-    while True:
-        try:
-            owner = os.stat(path).st_gid  # noqa: PTH116 -- `pathlib` would be imported for this alone
-            break
-        except OSError:
-            path = path.rpartition("/")[0] or "/"
+    try:
+        owner = os.stat(path).st_gid  # noqa: PTH116 -- `pathlib` would be imported for this alone
+    except OSError:
+        return _group(path.rpartition("/")[0] or "/")
     try:
         return grp.getgrgid(owner).gr_name
     except KeyError:

@@ -24,10 +24,10 @@ _OPTIONS = (
     # Error details (every fault, every path) travel as metadata; the default of 8 KiB would hide the error itself.
     ("grpc.max_metadata_size", 1024 * 1024),
     ("grpc.absolute_max_metadata_size", 2 * 1024 * 1024),
-    # The daemon is local: when it is back, it is back now. Milliseconds.
+    # The daemon is local: when it is back, it is back now. Milliseconds. (The minimum is left alone: it is how long a busy
+    # daemon may take to greet.)
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 400),
     # Repeating is decided in `headgate.patience`, by what is safe.
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),

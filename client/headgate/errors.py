@@ -100,17 +100,17 @@ class UnreachableError(HeadgateError):
 
     Attributes:
         address: the address that was tried.
-        sent: the daemon was there when the call began, so it may have done what was asked.
+        there: somebody listens at the address, or did when the call began: it makes sense to try again.
     """
 
     default_reason = "DAEMON_NOT_REACHABLE"
 
     def __init__(
-        self, message: str, *, address: str, sent: bool = False, reason: str = "", hint: str = ""
+        self, message: str, *, address: str, there: bool = False, reason: str = "", hint: str = ""
     ) -> None:
         super().__init__(message, reason=reason, hint=hint)
         self.address = address
-        self.sent = sent
+        self.there = there
 
 
 class TimedOutError(HeadgateError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from headgate.errors import ConflictError, HeadgateError, TimedOutError, UnreachableError
 
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 2.0
+_LONGEST_PAUSE = 0.5
 
 
 class Pauses:
@@ -48,7 +48,7 @@ class Repeating:
         """
         if not isinstance(failure, UnreachableError):
             raise failure
-        self._met = self._met or failure.sent
+        self._met = self._met or failure.there
         pause = self._pauses.take()
         if not self._met or now + pause >= self._deadline:
             raise failure
@@ -98,6 +98,6 @@ class Continuation:
             case ConflictError():
                 return progress or self.revision > 0
             case UnreachableError():
-                self._met = self._met or failure.sent
+                self._met = self._met or failure.there
                 return self._met
         return False

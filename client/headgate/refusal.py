@@ -138,6 +138,6 @@ def _unreachable(text: str, what: str, address: Address) -> HeadgateError:
     return UnreachableError(
         f"cannot {what}: the daemon at {address.path} went away during the call",
         address=address.path,
-        sent=True,
+        there=True,
         hint="it may have been done: see headgate status and headgate deployments",
     )

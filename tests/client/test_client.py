@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -318,6 +321,44 @@ def test_client_that_knows_the_daemon_waits_for_its_restart(client: Client, daem
     daemon.status.version = "2"
     assert client.status().version == "2"
     timer.join()
+
+
+def test_daemon_that_is_slow_to_greet_is_not_given_up(socket_path: Path) -> None:
+    """Its socket is there, but a busy machine lets it answer late."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(socket_path))
+        listening.listen()
+        fake = FakeDaemon(socket_path.with_name("real.sock"))
+        fake.start()
+
+        def greet_late() -> None:
+            time.sleep(0.3)
+            outside, _ = listening.accept()
+            inside = socket.socket(socket.AF_UNIX)
+            inside.connect(str(fake.socket))
+            threads = [
+                threading.Thread(target=pour, args=pair) for pair in ((outside, inside), (inside, outside))
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            outside.close()
+            inside.close()
+
+        relay = threading.Thread(target=greet_late)
+        relay.start()
+        with Client(str(socket_path)) as client:
+            assert client.health()
+        relay.join(10)
+        fake.stop()
+
+
+def pour(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # either end may be the first to go
+        while part := source.recv(65536):
+            target.sendall(part)
+        target.shutdown(socket.SHUT_WR)
 
 
 def test_daemon_that_does_not_come_back_is_unreachable_within_the_timeout(daemon: FakeDaemon) -> None:

@@ -10,15 +10,15 @@ from headgate.errors import ConflictError, RefusedError, TimedOutError, Unreacha
 from headgate.patience import Continuation, Pauses, Repeating
 
 
-def gone(*, sent: bool = False) -> UnreachableError:
-    return UnreachableError("cannot", address="/x", sent=sent)
+def gone(*, there: bool = False) -> UnreachableError:
+    return UnreachableError("cannot", address="/x", there=there)
 
 
 def test_pauses_grow_up_to_a_bound() -> None:
     pauses = Pauses()
     taken = [pauses.take() for _ in range(10)]
     assert taken == sorted(taken)
-    assert taken[-1] == taken[-2] == 2.0
+    assert taken[-1] == taken[-2] == 0.5
     pauses.reset()
     assert pauses.take() == taken[0]
 
@@ -31,7 +31,7 @@ def test_call_is_not_repeated_where_there_never_was_a_daemon() -> None:
 def test_call_is_repeated_where_the_daemon_was_there() -> None:
     assert Repeating(100.0, met=True).after(gone(), 0.0) > 0
     begun = Repeating(100.0, met=False)
-    begun.after(gone(sent=True), 0.0)
+    begun.after(gone(there=True), 0.0)
     begun.after(gone(), 0.1)
 
 
@@ -50,7 +50,7 @@ def test_watch_continues_after_the_last_revision() -> None:
     watch = Continuation()
     watch.seen(5)
     watch.seen(7)
-    assert watch.after(gone(sent=True)) > 0
+    assert watch.after(gone(there=True)) > 0
     assert watch.revision == 7
     watch.after(None)
     assert watch.revision == 7

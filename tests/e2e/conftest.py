@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from headgate import Client
-
 from tests.e2e.harness import Daemon, running
+
+from headgate import Client
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -48,10 +49,21 @@ class Daemon:
 
     def start(self, *, wait: bool = True) -> Daemon:
         """Start it; wait until it answers."""
-        arguments = ["--config", self.config, "--state-dir", self.state, "--socket", self.socket]
+        arguments: list[Path | str] = [
+            "--config",
+            self.config,
+            "--state-dir",
+            self.state,
+            "--socket",
+            self.socket,
+        ]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "headgated", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                [BIN / "headgated", *arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         if wait:
             eventually(self._answers, within=30, what="the daemon to answer")
@@ -60,7 +72,8 @@ class Daemon:
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended: {self.log()[-3000:]}"
-        return self.socket.exists()
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
 
     def stop(self) -> int:
         """Stop it as systemd would; returns its exit code."""
@@ -85,7 +98,9 @@ class Daemon:
         """Return a new client."""
         return Client(f"unix:{self.socket}", timeout=30)
 
-    def cli(self, *arguments: str | Path, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *arguments: str | Path, check: bool = True, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run `headgate` against it."""
         done = subprocess.run(
             [BIN / "headgate", *map(str, arguments)],
@@ -96,7 +111,9 @@ class Daemon:
             cwd=cwd or self.home,
             check=False,
         )
-        assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert not check or done.returncode == 0, (
+            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done
 
 

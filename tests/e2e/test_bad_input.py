@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import Site
 from tests.e2e.harness import Daemon, eventually, running, same
 
@@ -95,8 +95,10 @@ def test_damaged_and_newer_records_do_not_keep_the_daemon_down() -> None:
                 source.mkdir()
                 (source / "f").write_text("f\n")
                 target = daemon.home / f"t-{name}"
-                client.create_environment(name, type="testing", config_path=str(target), sources=[str(source)])
-                eventually(lambda source=source, target=target: same(source, target))
+                client.create_environment(
+                    name, type="testing", config_path=str(target), sources=[str(source)]
+                )
+                eventually(partial(same, source, target))
         daemon.stop()
         cut = daemon.state / "environments" / "cut.json"
         cut.write_bytes(cut.read_bytes()[:50])

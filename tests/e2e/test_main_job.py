@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import Site
 from tests.e2e.harness import HELD, OUT_OF_SYNC, SUCCESS, SYNCED, eventually, running, same, state_of, tree_of
 
@@ -203,7 +202,9 @@ def test_layers_and_variables(site: Site) -> None:
         sources=[str(site.source), str(over)],
         variables={"PORT": "80"},
     )
-    eventually(lambda: (target / "app.conf").exists() and (target / "app.conf").read_text() == "port=80 uri=$uri\n")
+    eventually(
+        lambda: (target / "app.conf").exists() and (target / "app.conf").read_text() == "port=80 uri=$uri\n"
+    )
     site.daemon.cli("env", "set", "layered", "--var", "PORT=81")
     eventually(lambda: (target / "app.conf").read_text() == "port=81 uri=$uri\n")
     (over / "app.conf").unlink()
@@ -214,7 +215,9 @@ def test_records_on_disk_are_what_the_command_line_prints(site: Site) -> None:
     follows(site)
     eventually(lambda: state_of(site.client, "web") == SYNCED)
     deployment = newest(site)
-    on_disk = json.loads((site.daemon.state / "config_deployments" / "web" / f"{deployment}.json").read_text())
+    on_disk = json.loads(
+        (site.daemon.state / "config_deployments" / "web" / f"{deployment}.json").read_text()
+    )
     assert json.loads(site.daemon.cli("show", deployment, "-o", "json").stdout) == on_disk
     assert on_disk["status"] == "success"
     environment = json.loads((site.daemon.state / "environments" / "web.json").read_text())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import Site
-from tests.e2e.harness import FAILED, FAILING, HALTED, SYNCED, eventually, same, state_of, tree_of
+from tests.e2e.harness import FAILED, FAILING, HALTED, SYNCED, eventually, running, same, state_of, tree_of
 
 pytestmark = pytest.mark.e2e
 
@@ -93,7 +93,6 @@ def test_mass_removal_halts_until_allowed(full: Site) -> None:
     full.client.pause_environment("web", "many at once")
     for number in range(15):
         (full.source / f"file-{number}").unlink()
-    full.client.resume_environment("web") if False else None
     full.client.update_environment("web", policies={"prune": True})
     halts(full, "MASS_REMOVAL")
     assert tree_of(full.target) == before
@@ -113,7 +112,9 @@ def test_unmounted_source_halts(site: Site) -> None:
     target = site.daemon.home / "m-target"
     try:
         (mounted / "f").write_text("on the mount\n")
-        site.client.create_environment("mounted", type="testing", config_path=str(target), sources=[str(mounted)])
+        site.client.create_environment(
+            "mounted", type="testing", config_path=str(target), sources=[str(mounted)]
+        )
         eventually(lambda: same(mounted, target))
         eventually(lambda: state_of(site.client, "mounted") == SYNCED)
     finally:
@@ -153,7 +154,7 @@ def test_editors_files_are_ignored_and_the_source_says_what_else(full: Site) -> 
     for name in ("x.swp", "4913", "x~", ".#x", "note.draft"):
         (full.source / name).write_text("no\n")
     (full.source / "yes").write_text("yes\n")
-    eventually(lambda: (full.target / "yes").exists())
+    eventually((full.target / "yes").exists)
     expected = {"app.conf", "yes", *(f"file-{n}" for n in range(20))}
     assert set(tree_of(full.target)) == expected
 
@@ -209,8 +210,6 @@ def test_same_relative_path_from_two_named_files_keeps_both(full: Site) -> None:
 
 def test_event_less_change_is_found_by_the_periodic_scan(tmp_path: Path) -> None:
     """S4, promise 5: a change that raises no event (written through a bind-mounted twin is one; here: before the watch)."""
-    from tests.e2e.harness import running
-
     with running("[watch]\nscan_interval = 1\n") as daemon, daemon.client() as client:
         source, target = daemon.home / "src", daemon.home / "dst"
         source.mkdir()
@@ -218,8 +217,6 @@ def test_event_less_change_is_found_by_the_periodic_scan(tmp_path: Path) -> None
         client.create_environment("poll", type="testing", config_path=str(target), sources=[str(source)])
         eventually(lambda: same(source, target))
         # mmap raises no event while the file stays open.
-        import mmap
-
         with (source / "f").open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
             memory[0:1] = b"2"
             memory.flush()

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import Site
 from tests.e2e.harness import SUCCESS, SYNCED, eventually, same, state_of
+
+from headgated import ConfigurationDeployer, DeploymentStatus, EnvironmentType, deploy_configuration
 
 pytestmark = pytest.mark.e2e
 
@@ -31,7 +32,9 @@ def test_overwritten_foreign_file_comes_back_with_the_rollback(site: Site) -> No
     target.mkdir()
     (target / "app.conf").write_text("was here before\n")
     (target / "app.conf").chmod(0o640)
-    site.client.create_environment("second", type="testing", config_path=str(target), sources=[str(site.source)])
+    site.client.create_environment(
+        "second", type="testing", config_path=str(target), sources=[str(site.source)]
+    )
     eventually(lambda: (target / "app.conf").read_text() == "one\n")
     eventually(lambda: state_of(site.client, "second") == SYNCED)
     record = site.client.get_deployment(next(site.client.list_deployments("second")).deployment_id)
@@ -69,7 +72,9 @@ def test_symlink_at_the_target_leads_no_write_outside(site: Site) -> None:
     (site.target / "d").symlink_to(outside)
     (site.source / "d").mkdir()
     (site.source / "d" / "f").write_text("f\n")
-    eventually(lambda: (site.target / "d" / "f").exists() or site.client.get_environment("web").sync.failed_attempts)
+    eventually(
+        lambda: (site.target / "d" / "f").exists() or site.client.get_environment("web").sync.failed_attempts
+    )
     assert list(outside.iterdir()) == []
 
 
@@ -80,7 +85,7 @@ def test_symlink_that_leads_out_fails_unless_allowed(site: Site) -> None:
     eventually(lambda: site.client.get_environment("web").sync.failed_attempts)
     assert not (site.target / "out").is_symlink()
     site.client.update_environment("web", policies={"allow_external_symlinks": True})
-    eventually(lambda: (site.target / "out").is_symlink())
+    eventually((site.target / "out").is_symlink)
 
 
 def test_prune_off_keeps_what_left_the_source(site: Site) -> None:
@@ -88,7 +93,7 @@ def test_prune_off_keeps_what_left_the_source(site: Site) -> None:
     site.client.update_environment("web", policies={"prune": False})
     (site.source / "new").write_text("new\n")
     (site.source / "app.conf").unlink()
-    eventually(lambda: (site.target / "new").exists())
+    eventually((site.target / "new").exists)
     assert (site.target / "app.conf").exists()
 
 
@@ -104,8 +109,6 @@ def test_read_only_target_fails_and_recovers(site: Site) -> None:
 
 def test_in_process_engine_works_without_a_daemon(tmp_path: Path) -> None:
     """The engine's face, with the names of the design."""
-    from headgated import ConfigurationDeployer, DeploymentStatus, EnvironmentType, deploy_configuration
-
     file, target = tmp_path / "web.conf", tmp_path / "target"
     file.write_text("listen ${PORT};\n")
     workspace = tmp_path / "workspace"

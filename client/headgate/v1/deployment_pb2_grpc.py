@@ -134,7 +134,8 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchDeployments(self, request, context):
-        """WatchDeployments streams the newest deployments, then each change of status or progress.
+        """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
+        place of the lists of files. GetDeployment reads one whole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

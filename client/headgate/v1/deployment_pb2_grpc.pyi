@@ -52,7 +52,9 @@ class DeploymentServiceStub:
     CancelDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.CancelDeploymentResponse]
     """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
     WatchDeployments: _grpc.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentsRequest, _deployment_pb2.WatchDeploymentsResponse]
-    """WatchDeployments streams the newest deployments, then each change of status or progress."""
+    """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
+    place of the lists of files. GetDeployment reads one whole.
+    """
 
 @_typing.type_check_only
 class DeploymentServiceAsyncStub(DeploymentServiceStub):
@@ -78,7 +80,9 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     CancelDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.CancelDeploymentResponse]  # type: ignore[assignment]
     """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
     WatchDeployments: _aio.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentsRequest, _deployment_pb2.WatchDeploymentsResponse]  # type: ignore[assignment]
-    """WatchDeployments streams the newest deployments, then each change of status or progress."""
+    """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
+    place of the lists of files. GetDeployment reads one whole.
+    """
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """DeploymentService deploys, plans, rolls back and tells what happened. A deployment is a job that outlives the call
@@ -149,6 +153,8 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.WatchDeploymentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_deployment_pb2.WatchDeploymentsResponse], _abc.AsyncIterator[_deployment_pb2.WatchDeploymentsResponse]]:
-        """WatchDeployments streams the newest deployments, then each change of status or progress."""
+        """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
+        place of the lists of files. GetDeployment reads one whole.
+        """
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,7 +1,8 @@
 """The public socket: bound by us, or passed to us by systemd.
 
 Promises that a socket of ours is never reachable with other owners or permissions than it shall have, that it replaces
-nothing but a dead socket, and that only our own is removed at the end. Two daemons that start on one path within the same moment are not kept apart here: the state lock does that.
+nothing but a dead socket, and that only our own is removed at the end. Two daemons that start on one path within the same
+moment are not kept apart here: the state lock does that.
 """
 
 from __future__ import annotations

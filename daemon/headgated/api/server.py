@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -25,18 +23,18 @@ from headgated.api.calls import Calls
 from headgated.api.convert.values import MESSAGE_LIMIT
 from headgated.api.door import Door, DoorLimits
 from headgated.api.guard import Guard
-from headgated.api.listener import PATH_BYTES, Listener
+from headgated.api.listener import Listener
 from headgated.api.noise import quieten
+from headgated.api.private import private_socket
 from headgated.api.servicers.daemon import DaemonServicer
 from headgated.api.servicers.deployment import DeploymentServicer
 from headgated.api.servicers.environment import EnvironmentServicer
-from headgated.core.errors import RefusedError, UnavailableError
+from headgated.core.errors import UnavailableError
 from headgated.engine.control import Control
 
 _HANDSHAKE_MS = 2000
 _IDLE_MS = 15 * 60 * 1000
 _LEAVE, _CUT = 1.0, 0.5
-_PRIVATE = "api.sock"
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -104,7 +102,7 @@ class ApiServer:
         """
         quieten()
         with contextlib.ExitStack() as cleanup:
-            private = cleanup.enter_context(_private_socket(self._runtime_dir))
+            private = cleanup.enter_context(private_socket(self._runtime_dir))
             listener = self._listener()
             cleanup.callback(listener.close)
             self._door = Door(listener, private, limits=self._limits)
@@ -166,39 +164,3 @@ class ApiServer:
             ) from error
         await server.start()
         return server
-
-
-@contextlib.contextmanager
-def _private_socket(directory: Path) -> Iterator[Path]:
-    """Yield a free path for a socket in a directory that nobody else can enter; the socket is gone afterwards."""
-    path = directory / _PRIVATE
-    with contextlib.ExitStack() as cleanup:
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            opened = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            cleanup.callback(os.close, opened)
-            _refuse_public(directory, os.fstat(opened))
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _unusable(directory, error) from error
-        cleanup.callback(path.unlink, missing_ok=True)
-        # A socket's path must be short; the same directory by its descriptor always is.
-        short = len(os.fsencode(path)) <= PATH_BYTES
-        yield path if short else Path(f"/proc/self/fd/{opened}/{_PRIVATE}")
-
-
-def _refuse_public(directory: Path, found: os.stat_result) -> None:
-    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise RefusedError(
-            f"cannot serve: others may enter {directory}",
-            reason="DIRECTORY_NOT_PRIVATE",
-            hint=f"chown {os.geteuid()} {directory} && chmod 0700 {directory}",
-        )
-
-
-def _unusable(directory: Path, error: OSError) -> UnavailableError:
-    return UnavailableError(
-        f"cannot serve from {directory}: {error.strerror}",
-        reason="DIRECTORY_NOT_USABLE",
-        hint="check the directory's owner and permissions",
-    )

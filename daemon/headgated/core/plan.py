@@ -65,7 +65,7 @@ def make_plan(
     Raises:
         DeploymentFailedError: TYPE_CLASH where a live directory with content that is not ours stands in the way.
     """
-    planner = _Planner(managed, wanted, live, foreign, prune)
+    planner = _Planner(managed, wanted, live, foreign, prune=prune)
     return planner.run()
 
 

@@ -118,8 +118,7 @@ class Control:
             log.info("%s changed environment %s (generation %d)", caller.user, name, changed.generation)
             return name
 
-        # The change itself is a function and cannot be compared; the same id for the same environment is the same request.
-        await self._once(name, request_id, "change environment", name, save)
+        await self._once(name, request_id, "change environment", (name, change), save)
         self._fleet.enlist(self._deployer.get_environment_config(name))
         return await self.get_environment(name)
 

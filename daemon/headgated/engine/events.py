@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -48,6 +49,7 @@ class Subscription:
         self._queue: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._end: Exception | None = None
+        self._room = QUEUE
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,11 +70,16 @@ class Subscription:
             await self._wake.wait()
         return self._queue.popleft()
 
+    def begin_with(self, missed: Iterable[Event]) -> None:
+        """Queue what was missed, however much; only what comes while it is not fetched counts against the watcher."""
+        self._queue.extend(missed)
+        self._room = len(self._queue) + QUEUE
+
     def push(self, event: Event) -> None:
         """Queue one event; a full queue ends the subscription."""
         if self._end is not None:
             return
-        if len(self._queue) >= QUEUE:
+        if len(self._queue) >= self._room:
             self.end(
                 ConflictError(
                     "cannot go on watching: the watcher fell behind",
@@ -134,6 +141,8 @@ class EventHub:
                 of this daemon).
         """
         subscription = Subscription(self, topic)
+        if self._closed:
+            subscription.end(_stopping())
         if from_revision:
             if not self._oldest <= from_revision <= self._revision:
                 raise ConflictError(
@@ -141,9 +150,9 @@ class EventHub:
                     reason="REVISION_TOO_OLD",
                     hint="watch again without a revision; the stream begins with the present state",
                 )
-            for event in self._backlog:
-                if event.revision > from_revision and event.topic == topic:
-                    subscription.push(event)
+            subscription.begin_with(
+                e for e in self._backlog if e.revision > from_revision and e.topic == topic
+            )
         self._subscriptions.add(subscription)
         return subscription
 
@@ -155,4 +164,8 @@ class EventHub:
         """End every stream: the daemon stops."""
         self._closed = True
         for subscription in tuple(self._subscriptions):
-            subscription.end(UnavailableError("the daemon stops", reason="STOPPING", hint="watch again"))
+            subscription.end(_stopping())
+
+
+def _stopping() -> UnavailableError:
+    return UnavailableError("the daemon stops", reason="STOPPING", hint="watch again when it is back")

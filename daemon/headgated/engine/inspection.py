@@ -73,7 +73,7 @@ class Inspection:
         environment, runtime = self._deployer.get_environment_config(name), self._deployer.runtime(name)
         with runtime.lock:
             self._deployer.planning.look_anew(environment)
-            verdict = self._deployer.planning.unsound(environment)
+            verdict = self._deployer.planning.unsound(runtime, environment)
             if verdict is not None and verdict.reason != "SOURCE_EMPTY":
                 unsound = DeploymentError(verdict.reason, verdict.message, verdict.hint)
                 return PlanView(name, version_of(runtime.managed), Changes(), blocked=unsound)

@@ -103,8 +103,9 @@ class Ledger:
         _log_outcome(record)
 
     def forget(self, record: ConfigDeployment) -> None:
-        """Drop a deployment that came to nothing new and never was on disk."""
+        """Drop a deployment that came to nothing new and never was on disk, after telling its watchers how it ended."""
         self._drop(record)
+        self._publish(replace(record, changes=emptied(record.changes)))
 
     def repeat_failure(self, old: ConfigDeployment, attempts: int) -> ConfigDeployment:
         """Note on the record of a failed attempt that it failed again in the same way."""

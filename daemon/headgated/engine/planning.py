@@ -16,7 +16,7 @@ from headgated.core.errors import DeploymentFailedError, SourceMovedError, Targe
 from headgated.core.paths import escape, parent, unescape
 from headgated.core.plan import Plan, affected, everything, make_plan
 from headgated.core.render import Renderer
-from headgated.core.safety import Verdict, emptied, mass_removal, source_halt
+from headgated.core.safety import ACCEPTABLE, Verdict, emptied, mass_removal, source_halt
 from headgated.core.source import ScanFault, Snapshot
 from headgated.core.tree import Directory, Entry, Kind, lookup, own, walk
 from headgated.core.undo import compose, plan_undo
@@ -94,8 +94,8 @@ class Planning:
         _refuse_faults(snapshots)
         return runtime.wanted.read(snapshots)
 
-    def unsound(self, environment: Environment) -> Verdict | None:
-        """Return why the sources must not be deployed from as they are: the first thing wrong with them."""
+    def unsound(self, runtime: Runtime, environment: Environment) -> Verdict | None:
+        """Return why the sources must not be deployed from as they are: the first thing wrong that nobody has accepted."""
         for path, source in zip(environment.sources, self._sources.of(environment), strict=True):
             mark = environment.marks.get(path)
             verdict = source_halt(
@@ -105,9 +105,20 @@ class Planning:
                 had_files=mark.had_files if mark else False,
                 environment=environment.name,
             )
-            if verdict is not None:
+            if verdict is not None and not (
+                verdict.reason in ACCEPTABLE and self._accepted(runtime, environment)
+            ):
                 return verdict
         return None
+
+    def _accepted(self, runtime: Runtime, environment: Environment) -> bool:
+        """Tell whether somebody said that the sources are meant to be as they are now."""
+        try:
+            return runtime.accepted is not None and runtime.accepted == sources_version(
+                self.read(runtime, environment)
+            )
+        except DeploymentFailedError:
+            return False
 
     def plan_sources(
         self,

@@ -90,10 +90,8 @@ class Syncing:
         if runtime.misfit or not environment.sources:
             return SyncOutcome()
         environment = self._end_pause(environment)
-        verdict = self._planning.unsound(environment)
-        if verdict is not None and not (
-            verdict.reason == "SOURCE_EMPTY" and self._accepted(runtime, environment)
-        ):
+        verdict = self._planning.unsound(runtime, environment)
+        if verdict is not None:
             return self._halt(environment, verdict)
         try:
             wanted = again_when_moved(lambda: self._planning.read(runtime, environment))
@@ -202,7 +200,7 @@ class Syncing:
         ):
             attempts = old.attempts + 1
             if record is not None:
-                self._ledger.forget(record)
+                self._ledger.forget(failed(record, told))
             kept = self._ledger.repeat_failure(old.record, attempts)
         else:
             attempts = 1
@@ -271,12 +269,6 @@ class Syncing:
         environment = replace(environment, pause=None)
         self._environments.note(environment)
         return environment
-
-    def _accepted(self, runtime: Runtime, environment: Environment) -> bool:
-        try:
-            return runtime.accepted == sources_version(self._planning.read(runtime, environment))
-        except HeadgateError:
-            return False
 
 
 def _until(environment: Environment) -> float | None:

@@ -87,7 +87,7 @@ def test_exit_codes_reach_the_shell(daemon: FakeDaemon) -> None:
     assert ended.returncode == 6
     assert ended.stderr.splitlines() == [
         f"headgate: cannot reach the daemon at {daemon.socket} (from HEADGATE_ADDRESS): there is no such socket: the daemon is not running",
-        "  try: systemctl start headgated; for another socket: --socket PATH",
+        f"  try: systemctl start headgated, or headgated --socket {daemon.socket}; if it listens elsewhere: --socket PATH",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.layers import Layers
 from headgated.core.tree import Entry, Kind, build, lookup, walk
@@ -19,7 +20,10 @@ def test_later_ones_win_path_by_path() -> None:
 
 
 def test_directory_takes_the_later_ones_mode() -> None:
-    first, second = build({b"d": FOLDER, b"d/x": ONE}), build({b"d": Entry(Kind.DIRECTORY, 0o700), b"d/y": ONE})
+    first, second = (
+        build({b"d": FOLDER, b"d/x": ONE}),
+        build({b"d": Entry(Kind.DIRECTORY, 0o700), b"d/y": ONE}),
+    )
     node = lookup(Layers().overlay([first, second]), b"d")
     assert node is not None
     assert node.entry.mode == 0o700  # type: ignore[union-attr]
@@ -27,7 +31,9 @@ def test_directory_takes_the_later_ones_mode() -> None:
 
 def test_file_against_directory_names_every_clash() -> None:
     with pytest.raises(DeploymentFailedError) as caught:
-        Layers().overlay([build({b"a": ONE, b"b/x": ONE, b"c": ONE}), build({b"a/x": ONE, b"b": LINK, b"c": LINK})])
+        Layers().overlay(
+            [build({b"a": ONE, b"b/x": ONE, b"c": ONE}), build({b"a/x": ONE, b"b": LINK, b"c": LINK})]
+        )
     assert caught.value.reason == "LAYER_CLASH"
     assert set(caught.value.paths) == {"a", "b"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+
 from headgated.core import lifecycle
 from headgated.core.deployment import ConfigDeployment, DeploymentError, DeploymentKind, DeploymentStatus
 from headgated.core.errors import RefusedError
@@ -26,7 +27,11 @@ def test_way_to_success_and_rollback() -> None:
 def test_finished_ones_go_nowhere_else() -> None:
     running = lifecycle.start(PENDING, NOW)
     failed = lifecycle.fail(running, DeploymentError("NO_SPACE", "why"), NOW)
-    for step in (lambda r: lifecycle.start(r, NOW), lambda r: lifecycle.succeed(r, NOW), lambda r: lifecycle.undo(r, "x", NOW)):
+    for step in (
+        lambda r: lifecycle.start(r, NOW),
+        lambda r: lifecycle.succeed(r, NOW),
+        lambda r: lifecycle.undo(r, "x", NOW),
+    ):
         with pytest.raises(RefusedError):
             step(failed)
     with pytest.raises(RefusedError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus, RollbackInfo
 from headgated.core.errors import DeploymentFailedError, RefusedError
 from headgated.core.plan import Change
@@ -38,7 +39,9 @@ def test_oldest_finding_wins() -> None:
         ([record(1), record(2, R), record(3, R, 2), record(4, S, 3)], 1, []),
     ],
 )
-def test_what_stands_on_a_deployment(records: list[ConfigDeployment], after: int, standing: list[int]) -> None:
+def test_what_stands_on_a_deployment(
+    records: list[ConfigDeployment], after: int, standing: list[int]
+) -> None:
     assert [found.sequence for found in standing_after(records, after)] == standing
 
 

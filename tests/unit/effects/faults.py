@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from headgated.effects import kernel
 from headgated.effects.target.acts import Acts
 
 VERBS = tuple(name for name in vars(Acts) if not name.startswith("_"))
@@ -31,6 +33,8 @@ class Fault:
     persistent: bool = False
     dead: bool = False
     """Nothing is performed from then on: what a kill leaves, without a process to kill."""
+    meanwhile: Callable[[], object] | None = None
+    """No fault, but what somebody else does just before."""
 
 
 @dataclass
@@ -46,6 +50,10 @@ class Faulty(Acts):
         super().__init__(flagged_renames=self.flagged)
         self._lock = threading.Lock()
 
+    def fail(self, verb: str, code: int) -> None:
+        """From now on, let this verb fail."""
+        self.fault, self.fired = Fault(code=code, persistent=True), verb
+
     def act(self, verb: str, perform: Callable[[], Any]) -> Any:
         with self._lock:
             self.log.append(verb)
@@ -55,7 +63,9 @@ class Faulty(Acts):
                 self.fired = verb
         if dead:
             raise DeadError
-        if not due:
+        if due and self.fault.meanwhile:
+            self.fault.meanwhile()
+        if not due or self.fault.meanwhile:
             return perform()
         if self.fault.done:
             with suppress(OSError):
@@ -98,6 +108,25 @@ def in_child(work: Callable[[Callable[[bytes], None]], None]) -> tuple[int, byte
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed"
     return (os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0), said
+
+
+@contextmanager
+def swapping(directory: Path, one: bytes, other: bytes) -> Iterator[None]:
+    """Have another process let two names change places all the time."""
+    fd = os.open(directory, os.O_RDONLY)
+    child = os.fork()
+    if child == 0:
+        try:
+            while True:
+                kernel.rename(fd, one, other, kernel.RENAME_EXCHANGE)
+        finally:
+            os._exit(1)
+    os.close(fd)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def void(_: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.effects.intruder import before_open
-from tests.unit.effects.scanning import content, faults, good, marked, paths, sha, unprivileged
+from tests.unit.effects.scanning import content, faults, good, let_age, marked, paths, sha, unprivileged
 
 from headgated.effects.scan import ScanLimits, Source
 
@@ -203,6 +203,23 @@ def test_mended_fault_is_found_without_a_mark(root: Path) -> None:
     assert content(good(source.snapshot()), b"d/file") == sha(b"new")
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to be somebody else for a moment")
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to be somebody else for a moment")
+def test_fault_that_was_not_the_files_own_passes(root: Path) -> None:
+    """The medium fails for a moment while all is read again; nothing about the file changes."""
+    (root / "file").write_bytes(b"x")
+    (root / "file").chmod(0o600)
+    let_age(root / "file")
+    source = Source(str(root))
+    first = source.snapshot()
+    source.distrust()
+    with unprivileged():
+        assert faults(source.snapshot()) == {b"file": "UNREADABLE"}
+    assert good(source.snapshot()).tree is first.tree
+
+
 def test_one_fault_hides_no_other_change(root: Path) -> None:
     (root / "d").mkdir()
     os.mkfifo(root / "d/pipe")
@@ -222,7 +239,8 @@ def test_fault_goes_with_the_directory_it_is_in(root: Path) -> None:
     source = Source(str(root))
     assert faults(source.snapshot()) == {b"d/e/pipe": "SPECIAL_FILE"}
     shutil.rmtree(root / "d")
-    assert paths(good(source.snapshot())) == set()
+    (root / "d").write_text("x")
+    assert paths(good(source.snapshot())) == {b"d"}
 
 
 def test_fault_shows_names_that_cannot_be_shown(root: Path) -> None:

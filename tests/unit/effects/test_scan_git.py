@@ -77,6 +77,7 @@ def test_git_itself_is_seen_at_work(tmp_path: Path) -> None:
     (tree / "sub").mkdir(parents=True)
     (tree / "file").write_text("one")
     environment = os.environ | {
+        "HOME": str(tmp_path),
         "GIT_EDITOR": f"{sys.executable} {editor}",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,

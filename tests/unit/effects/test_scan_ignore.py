@@ -74,6 +74,7 @@ def test_changed_rules_take_effect_for_all_below(root: Path) -> None:
 
 def test_changed_rules_are_found_without_a_hint_at_them(root: Path) -> None:
     write(root, "a.log", "d/a.log")
+    let_age(root / "a.log", root / "d/a.log")
     source = Source(str(root))
     source.snapshot()
     (root / ".headgateignore").write_text("a.log\n")
@@ -176,7 +177,8 @@ def ignore_files(names: set[bytes]) -> set[bytes]:
 
 def listed_by_git(top: Path) -> set[bytes]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment = clean | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    nowhere = {"HOME": str(top), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    environment = clean | nowhere
     subprocess.run(["git", "init", "-q", str(top)], check=True, env=environment)
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--others", "--exclude-per-directory=.headgateignore"],

@@ -92,6 +92,30 @@ def test_file_that_never_settles_is_told_and_the_tree_stays(root: Path) -> None:
     assert (content(settled, b"other"), entry(settled, b"file").size) == (sha(b"new"), 1)
 
 
+def test_many_files_that_never_settled_are_all_looked_at_again(root: Path) -> None:
+    """More than are named."""
+    files = [root / f"many{number}" for number in range(40)]
+    texts = iter(range(10**6))
+
+    def write() -> None:
+        text = b"%d" % next(texts)
+        for file in files:
+            file.write_bytes(text)
+
+    write()
+    let_age(*files)
+    source = Source(str(root), limits=ScanLimits(read_attempts=3, first_pause=0.001))
+    source.snapshot()
+    write()
+    with before_open(b"many20", write, times=10**6):
+        moving = marked(source)
+    assert not moving.settled
+    assert 0 < len(moving.faults) < 40
+    last = b"%d" % (next(texts) - 1)
+    settled = good(source.snapshot())
+    assert {content(settled, os.fsencode(file.name)) for file in files} == {sha(last)}
+
+
 def test_directory_that_never_settles_is_told(root: Path) -> None:
     (root / "d").mkdir()
     source = Source(str(root), limits=ScanLimits(read_attempts=4, first_pause=0.001))

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.unit.effects.scanning import entry, unprivileged
 
 from headgated.core.errors import DeploymentFailedError, SourceMovedError
 from headgated.effects.scan import Source
+from headgated.effects.scan.reading import MovedError, look, read_unmoved, signature
 
 MIB = 1 << 20
 
@@ -105,6 +107,35 @@ def test_large_file_that_changed_fails_before_its_last_chunk(root: Path) -> None
     assert len(next(chunks)) == MIB
     with pytest.raises(SourceMovedError):
         next(chunks)
+
+
+def test_file_that_is_not_the_one_that_was_looked_at_is_not_read(root: Path) -> None:
+    with directory(root / "d") as here:
+        expected = signature(look(here, b"file"))
+        overwrite(root)
+        with pytest.raises(MovedError):
+            next(read_unmoved(here, b"file", expected))
+
+
+def test_file_that_changes_between_two_chunks_is_void(root: Path) -> None:
+    """S1: stat, read, stat again."""
+    (root / "d/file").write_bytes(bytes(2 * MIB))
+    with directory(root / "d") as here:
+        chunks = read_unmoved(here, b"file", signature(look(here, b"file")))
+        assert len(next(chunks)) == MIB
+        with (root / "d/file").open("r+b") as file:
+            file.write(b"x")
+        with pytest.raises(MovedError):
+            list(chunks)
+
+
+@contextmanager
+def directory(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def test_file_that_cannot_be_read_is_an_error_that_says_so(root: Path) -> None:

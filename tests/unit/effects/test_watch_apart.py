@@ -1,7 +1,7 @@
 """What needs a world of its own: mounts, limits, missing rights, another version of watchdog.
 
-Each scenario runs in a child process with namespaces of its own, where that is allowed, so that it needs no root and disturbs
-nobody. A scenario is a function here; the child gets its name and a directory.
+Scenarios run in a child process with namespaces of its own, where that is allowed, so that they need no root and disturb
+nobody. A scenario is a function here; a child gets the names of some and a directory, and makes one for each.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ WATCH_LIMIT = Path("/proc/sys/user/max_inotify_watches")
 INSTANCE_LIMIT = Path("/proc/sys/user/max_inotify_instances")
 
 
-def _run(prefix: list[str], scenario: str, directory: Path, **environment: str) -> None:
+def _run(prefix: list[str], directory: Path, *scenarios: Scenario, **environment: str) -> None:
+    names = [scenario.__name__ for scenario in scenarios]
     child = subprocess.run(
         [
             *prefix,
@@ -48,8 +49,8 @@ def _run(prefix: list[str], scenario: str, directory: Path, **environment: str) 
             "error",
             "-m",
             f"tests.unit.effects.{HERE.stem}",
-            scenario,
             str(directory),
+            *names,
         ],
         cwd=TOP,
         env=os.environ | environment,
@@ -156,7 +157,7 @@ def watch_limit_reached_below_the_root(top: Path) -> None:
     root, told = top / "root", Told()
     for number in range(50):
         (root / f"d{number}").mkdir(parents=True)
-    WATCH_LIMIT.write_text("20")
+    WATCH_LIMIT.write_text("20")  # of this namespace
     with watching(told, root, poll_interval=0.1) as watcher:
         state = state_of(watcher, root)
         assert state.mode is WatchMode.POLLING
@@ -264,49 +265,46 @@ def another_version_of_watchdog(top: Path) -> None:
         wait_mode(watcher, root, WatchMode.POLLING)
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
+def test_mounts(tmp_path: Path) -> None:
+    _needs(MOUNTS)
+    _run(
+        MOUNTS,
+        tmp_path,
         root_unmounted_and_mounted_again,
         root_unmounted_lazily,
         mounted_below_the_root,
         bound_twice_in_one_root,
         file_system_without_events,
-    ],
-    ids=lambda scenario: scenario.__name__,
-)
-def test_mounts(scenario: Scenario, tmp_path: Path) -> None:
-    _needs(MOUNTS)
-    _run(MOUNTS, scenario.__name__, tmp_path)
+    )
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [watch_limit_reached_below_the_root, overflow_near_the_watch_limit, limit_reached_at_the_root],
-    ids=lambda scenario: scenario.__name__,
-)
-def test_limits(scenario: Scenario, tmp_path: Path) -> None:
+def test_limits(tmp_path: Path) -> None:
     _needs(LIMITS)
-    _run(LIMITS, scenario.__name__, tmp_path)
+    _run(
+        LIMITS,
+        tmp_path,
+        watch_limit_reached_below_the_root,
+        overflow_near_the_watch_limit,
+        limit_reached_at_the_root,
+    )
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [directory_that_may_not_be_read, root_that_may_not_be_read],
-    ids=lambda scenario: scenario.__name__,
-)
-def test_rights(scenario: Scenario, tmp_path: Path) -> None:
+def test_rights(tmp_path: Path) -> None:
     unprivileged = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     _needs([*unprivileged, "env"])
-    _run(unprivileged, scenario.__name__, tmp_path)
+    _run(unprivileged, tmp_path, directory_that_may_not_be_read, root_that_may_not_be_read)
 
 
 VERSIONS = {
     "module moved": None,
-    "class renamed": "InotifyFD = None",
     "method renamed": "del InotifyFD._get_or_create_watch",
-    "made otherwise": "InotifyFD.__init__ = lambda self, path: None",
-    "attribute renamed": "_old = InotifyFD.__init__\ndef _new(self):\n    _old(self)\n    self._fd = self.__dict__.pop('_inotify_fd')\nInotifyFD.__init__ = _new",
+    "attribute renamed": """
+_old = InotifyFD.__init__
+def _new(self):
+    _old(self)
+    self._descriptor = self.__dict__.pop("_inotify_fd")
+InotifyFD.__init__ = _new
+""",
 }
 
 
@@ -323,23 +321,16 @@ def _with_watchdog(packages: Path, change: str | None) -> str:
 
 @pytest.mark.parametrize("change", VERSIONS.values(), ids=VERSIONS.keys())
 def test_other_version_of_watchdog_means_polling(change: str | None, tmp_path: Path) -> None:
-    _run(
-        [],
-        another_version_of_watchdog.__name__,
-        tmp_path,
-        PYTHONPATH=_with_watchdog(tmp_path / "packages", change),
-    )
+    _run([], tmp_path, another_version_of_watchdog, PYTHONPATH=_with_watchdog(tmp_path / "packages", change))
 
 
 def test_reader_that_never_answers_means_polling(tmp_path: Path) -> None:
     change = "InotifyFD.read_events = lambda self: self.stopped_event.wait() and []"
-    _run(
-        [],
-        reader_that_never_answers.__name__,
-        tmp_path,
-        PYTHONPATH=_with_watchdog(tmp_path / "packages", change),
-    )
+    _run([], tmp_path, reader_that_never_answers, PYTHONPATH=_with_watchdog(tmp_path / "packages", change))
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](Path(sys.argv[2]))
+    for name in sys.argv[2:]:
+        place = Path(sys.argv[1], name)
+        place.mkdir()
+        globals()[name](place)

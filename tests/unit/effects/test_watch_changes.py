@@ -220,6 +220,18 @@ def test_symlinked_directory_in_a_source_is_not_followed(told: Told, root: Path,
         assert state_of(watcher, root).directories == 1
 
 
+def test_inside_of_a_git_directory_is_left_alone_but_for_its_top(told: Told, root: Path) -> None:
+    """Nothing of it is deployed; its top level tells when a checkout is over."""
+    (root / ".git" / "objects" / "ab").mkdir(parents=True)
+    with watching(told, root) as watcher:
+        assert state_of(watcher, root).directories == 2
+        (root / ".git" / "objects" / "ab" / "cd").touch()
+        (root / ".git" / "index.lock").touch()
+        (root / ".git" / "index.lock").unlink()
+        assert told.wait_path(root, b".git/index.lock")
+        assert told.paths(root) == {b".git/index.lock"}
+
+
 def test_many_changes_while_somebody_is_slow_are_gathered(root: Path) -> None:
     """Nothing grows without bound, and nothing is lost."""
     told, release = Told(), threading.Event()

@@ -36,7 +36,7 @@ def dispatch(gate: Gate) -> Iterator[Dispatch]:
     dispatch = Dispatch(gate.change)
     yield dispatch
     gate.open.set()
-    dispatch.close()
+    dispatch.close(5)
 
 
 def test_what_comes_meanwhile_is_gathered_by_root(gate: Gate, dispatch: Dispatch) -> None:

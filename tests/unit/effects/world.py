@@ -33,7 +33,14 @@ class D:
     mode: int = 0o755
 
 
-Thing = F | L | D
+@dataclass(frozen=True)
+class Special:
+    """A FIFO, socket or device; never made here."""
+
+    kind: int
+
+
+Thing = F | L | D | Special
 World = Mapping[bytes, Thing]
 
 
@@ -49,7 +56,7 @@ def build(root: Path, world: World) -> None:
             os.chmod(at, thing.mode)
         elif isinstance(thing, L):
             os.symlink(thing.target, at)
-        else:
+        elif isinstance(thing, D):
             os.mkdir(at)
     for path in sorted(world, reverse=True):
         thing = world[path]
@@ -70,9 +77,11 @@ def look(root: Path) -> dict[bytes, Thing]:
                 found[path] = L(os.readlink(at))
             elif stat.S_ISDIR(there.st_mode):
                 found[path] = D(mode)
-            else:
+            elif stat.S_ISREG(there.st_mode):
                 with open(at, "rb") as file:
                     found[path] = F(file.read(), mode)
+            else:
+                found[path] = Special(stat.S_IFMT(there.st_mode))
     return found
 
 
@@ -85,6 +94,8 @@ def entry(thing: Thing) -> Entry:
             return Entry(Kind.SYMLINK, target=target)
         case D(mode):
             return Entry(Kind.DIRECTORY, mode)
+        case Special():
+            raise AssertionError(thing)
 
 
 def changes(target: Target, before: Iterable[bytes], after: World) -> tuple[Change, ...]:

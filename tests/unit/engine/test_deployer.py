@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from headgated import ConfigurationDeployer, DeploymentStatus, EnvironmentType
+from headgated.core.environment import Policies, UndefinedPolicy
 from headgated.core.errors import (
     AlreadyExistsError,
     DeploymentFailedError,
@@ -41,7 +44,9 @@ def web(deployer: ConfigurationDeployer, source: Path, target: Path) -> None:
     deployer.create_environment("web", EnvironmentType.TESTING, target, sources=[source])
 
 
-def test_changes_are_told_by_file_and_by_setting(deployer: ConfigurationDeployer, source: Path, target: Path) -> None:
+def test_changes_are_told_by_file_and_by_setting(
+    deployer: ConfigurationDeployer, source: Path, target: Path
+) -> None:
     web(deployer, source, target)
     first = deployer.deploy_configuration("web")
     assert [c.path for c in first.changes.added] == ["a.json", "b"]
@@ -101,7 +106,9 @@ def test_ids_of_one_second_differ_and_order_is_by_sequence(
     web(deployer, source, target)
     made = [deployer.deploy_configuration("web") for _ in range(5)]
     assert len({record.deployment_id for record in made}) == 5
-    assert [r.deployment_id for r in deployer.list_deployments("web")] == [r.deployment_id for r in reversed(made)]
+    assert [r.deployment_id for r in deployer.list_deployments("web")] == [
+        r.deployment_id for r in reversed(made)
+    ]
     assert [r.sequence for r in made] == [1, 2, 3, 4, 5]
 
 
@@ -109,15 +116,13 @@ def test_undefined_names_fail_where_that_is_asked_for(
     deployer: ConfigurationDeployer, source: Path, target: Path
 ) -> None:
     """R2: every place is named."""
-    from dataclasses import replace
-
-    from headgated.core.environment import Policies, UndefinedPolicy
-
     (source / "b").write_text("$KNOWN ${UNKNOWN}\n")
     deployer.create_environment("web", "testing", target, {"KNOWN": "1"}, sources=[source])
     deployer.deploy_configuration("web")
     assert (target / "b").read_text() == "1 ${UNKNOWN}\n"
-    deployer.change_environment("web", lambda e: replace(e, policies=Policies(undefined=UndefinedPolicy.ERROR)))
+    deployer.change_environment(
+        "web", lambda e: replace(e, policies=Policies(undefined=UndefinedPolicy.ERROR))
+    )
     with pytest.raises(DeploymentFailedError) as caught:
         deployer.deploy_configuration("web")
     assert caught.value.reason == "RENDER_FAILED"
@@ -133,7 +138,12 @@ def test_environment_names_and_faults(deployer: ConfigurationDeployer, source: P
         web(deployer, source, target)
     with pytest.raises(InvalidRequestError) as caught:
         deployer.create_environment("No Good", "testing", "relative", {"1X": "v"}, sources=["also-relative"])
-    assert {fault.field for fault in caught.value.faults} == {"name", "config_path", "sources[0]", "variables.1X"}
+    assert {fault.field for fault in caught.value.faults} == {
+        "name",
+        "config_path",
+        "sources[0]",
+        "variables.1X",
+    }
     with pytest.raises(InvalidRequestError):
         deployer.create_environment("x", "nonsense", target)
     with pytest.raises(NotFoundError):
@@ -149,7 +159,9 @@ def test_second_deployer_on_one_workspace_is_refused(deployer: ConfigurationDepl
     assert caught.value.reason == "STATE_LOCKED"
 
 
-def test_workspace_is_nobody_elses_to_read(deployer: ConfigurationDeployer, source: Path, target: Path) -> None:
+def test_workspace_is_nobody_elses_to_read(
+    deployer: ConfigurationDeployer, source: Path, target: Path
+) -> None:
     """D14."""
     web(deployer, source, target)
     deployer.deploy_configuration("web")

@@ -90,13 +90,13 @@ class DeploymentServicer(DeploymentServiceServicer):
     async def WatchDeployments(  # type: ignore[override] # writes to its context; an iterator would be cleaned up late
         self, request: wire.WatchDeploymentsRequest, context: Context
     ) -> None:
-        """Stream deployments, of all environments, one of them, or one alone, and their changes."""
+        """Stream deployments, of all environments, one of them, or one alone, and their changes; without lists of files."""
         asked = read_watch(request)
 
         async def send(
             revision: int, kind: WatchEventKind.ValueType, record: ConfigDeployment | None
         ) -> None:
-            await context.write(await _event(revision, kind, record, whole=bool(asked.deployment_id)))
+            await context.write(_event(revision, kind, record))
 
         await watch(
             self._control.events,
@@ -117,16 +117,14 @@ class DeploymentServicer(DeploymentServiceServicer):
         return newest[::-1]
 
 
-async def _event(
-    revision: int, kind: WatchEventKind.ValueType, record: ConfigDeployment | None, *, whole: bool
+def _event(
+    revision: int, kind: WatchEventKind.ValueType, record: ConfigDeployment | None
 ) -> wire.WatchDeploymentsResponse:
-    """Return one message; the lists of files are in it where one deployment is watched alone and is finished."""
     message = wire.WatchDeploymentsResponse(revision=revision, kind=kind)
     if record is not None and kind == DELETED:
         message.deployment.deployment_id = record.deployment_id
     elif record is not None:
-        whole = whole and record.status.finished
-        message.deployment.CopyFrom(await _whole(record) if whole else brief_message(record))
+        message.deployment.CopyFrom(brief_message(record))
     return message
 
 

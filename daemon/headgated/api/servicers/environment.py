@@ -6,13 +6,8 @@ from collections.abc import Callable, Sequence
 
 from headgate.v1 import environment_pb2 as wire
 from headgate.v1.environment_pb2_grpc import EnvironmentServiceServicer
-from headgated.api.convert.environment import (
-    environment_message,
-    read_draft,
-    read_name,
-    read_pause,
-    read_update,
-)
+from headgated.api.convert.changes import read_draft, read_name, read_pause, read_update
+from headgated.api.convert.environment import environment_message
 from headgated.api.convert.pages import environments_page
 from headgated.api.guard import Context
 from headgated.api.watching import DELETED, watch

@@ -20,7 +20,7 @@ EARLY = 4 * 1024 * 1024
 """Bytes of log after which a quiet moment is looked for."""
 LATE = 64 * 1024 * 1024
 """Bytes of log after which no quiet moment is waited for."""
-_QUIET = 0.05
+_QUIET = 0.02
 """Seconds without a write."""
 
 
@@ -29,11 +29,12 @@ class Checkpointer:
 
     Args:
         path: the database.
+        prepare: called once, when much was written for the first time.
         sync: syncs what was written, where that is much.
     """
 
-    def __init__(self, path: Path, sync: Callable[[], None]) -> None:
-        self._path, self._sync = path, sync
+    def __init__(self, path: Path, prepare: Callable[[], None], sync: Callable[[], None]) -> None:
+        self._path, self._prepare, self._sync = path, prepare, sync
         self._pending = 0
         self._last = 0.0
         self._wake = threading.Event()
@@ -81,6 +82,7 @@ class Checkpointer:
             return self._pending > 0
 
     def _run(self) -> None:
+        self._prepare()
         while not self._stop.is_set():
             self._wake.wait()
             self._wake.clear()

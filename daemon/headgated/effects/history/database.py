@@ -21,13 +21,14 @@ from headgated.effects.history.reading import Reading, explained, unavailable
 from headgated.effects.history.schema import connect
 
 _LAID_OUT = 8 * 1024 * 1024
-"""Bytes of log written in advance: syncing a file that does not grow takes about half the time."""
+"""Bytes of log written in advance, once it is in use: syncing a file that does not grow takes about half the time."""
 _ROOMY = 64 * _LAID_OUT
 """Not where less than this is free."""
 _MUCH = 4 * 1024 * 1024
 """Bytes that are synced in the background, so that the next one's commit is short."""
 _TOO_MUCH = 8 * _MUCH
 """Bytes after which whoever writes them waits for the disk himself."""
+_CLOSED = -1
 _OVERHEAD = 32 * 1024
 """Bytes that a small transaction adds to the log, roughly."""
 
@@ -51,18 +52,20 @@ class Database(Reading):
         with explained(path):
             super().__init__(path, connect(path))
             self._log = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            _lay_out(self._log)
             os.fsync(self._log)
             _sync_directory(path.parent)
-        self._checkpointer = Checkpointer(path, lambda: self._sync_above(_MUCH))
+        self._checkpointer = Checkpointer(path, self._lay_out, lambda: self._sync_above(_MUCH))
 
     def close(self) -> None:
-        """Write out what waits and close the file."""
+        """Write out what waits and close the file. Safe to repeat."""
         self._checkpointer.close()
-        with self.lock:
+        with self.lock, self._syncing:
+            if self._log == _CLOSED:
+                return
             with suppress(HeadgateError):
                 self.flush()
             os.close(self._log)
+            self._log = _CLOSED
             super().close()
 
     @contextmanager
@@ -155,6 +158,13 @@ class Database(Reading):
             with suppress(UnavailableError):  # of no matter before the next commit, which then fails
                 self.sync()
 
+    def _lay_out(self) -> None:
+        """Write some of the log in advance. Zeros after its end are no frames, and not being able to is no error."""
+        with self.lock, suppress(OSError):
+            system, size = os.fstatvfs(self._log), os.fstat(self._log).st_size
+            if size < _LAID_OUT and system.f_bavail * system.f_frsize >= _ROOMY:
+                os.pwrite(self._log, bytes(_LAID_OUT - size), size)
+
     def _roll_back(self) -> None:
         """SQLite has done so already after the graver faults."""
         with suppress(sqlite3.Error):
@@ -171,14 +181,6 @@ class Database(Reading):
             if busy:
                 raise unavailable(self.path, "it could not be synced")
             self._suspect = False
-
-
-def _lay_out(log: int) -> None:
-    """Write the log in advance; zeros after its end are no frames. Only for speed, so not being able to is no error."""
-    system, size = os.fstatvfs(log), os.fstat(log).st_size
-    if size < _LAID_OUT and system.f_bavail * system.f_frsize >= _ROOMY:
-        with suppress(OSError):
-            os.pwrite(log, bytes(_LAID_OUT - size), size)
 
 
 def _sync_directory(path: Path) -> None:

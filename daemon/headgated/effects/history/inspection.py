@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from headgated.core.errors import HeadgateError, HistoryDamagedError
 from headgated.core.paths import escape
+from headgated.core.plan import Change
 from headgated.effects.history.contents import Contents, name
 from headgated.effects.history.database import Database
 from headgated.effects.history.deployments import Deployments, needed
@@ -73,24 +74,29 @@ class _Inspection:
     def _each_tree(self, sql: sqlite3.Connection) -> Iterator[str]:
         seen: set[bytes] = set()
         for owner, root in _roots(sql):
-            try:
-                for _ in nodes_below(self.contents, [root], seen):
-                    pass
-            except HistoryDamagedError as error:
+            damage: list[HistoryDamagedError] = []
+            for _ in nodes_below(self.contents, [root], seen, damage):
+                pass
+            for error in damage:
                 yield f"tree {name(root)} of {owner}: {error.message}"
 
     def _each_deployment(self, sql: sqlite3.Connection) -> Iterator[str]:
+        missing: set[bytes] = set()
         for deployment_id in _ids(sql):
             try:
                 for batch in self._deployments.batches(deployment_id):
                     for change in batch:
-                        for digest in needed(change):
-                            if not self.contents.stored(digest):
-                                yield f"content {name(digest)}: missing; {deployment_id} needs it for {escape(change.path)}"
+                        yield from self._missing(deployment_id, change, missing)
             except HistoryDamagedError as error:
                 yield f"deployment {deployment_id}: {error.message}"
             except HeadgateError:
                 continue  # collected meanwhile
+
+    def _missing(self, deployment_id: str, change: Change, named: set[bytes]) -> Iterator[str]:
+        for digest in needed(change):
+            if digest not in named and digest not in self.contents.wrong and not self.contents.stored(digest):
+                named.add(digest)
+                yield f"content {name(digest)}: missing; {deployment_id} needs it for {escape(change.path)}"
 
 
 def _roots(sql: sqlite3.Connection) -> list[tuple[str, bytes]]:

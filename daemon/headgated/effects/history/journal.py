@@ -8,6 +8,7 @@ rolled back; its record only until it is applied or undone.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterable
 
@@ -35,7 +36,7 @@ class Journal:
         self, environment: str, deployment_id: str, token: str, target: str, directories: Iterable[bytes]
     ) -> None:
         """Note that staging has begun. Survives a kill, not necessarily a power cut."""
-        row = (deployment_id, environment, token, target, encode_paths(list(directories)))
+        row = (deployment_id, environment, token, os.fsencode(target), encode_paths(list(directories)))
         with self._database.write() as sql:
             sql.execute("INSERT OR REPLACE INTO staging VALUES (?, ?, ?, ?, ?)", row)
 
@@ -106,7 +107,7 @@ class Journal:
             ).fetchone()
             before, old_id = head or (managed.digest, "")
             if deployment_id:
-                row = (deployment_id, environment, sequence, "applied", "", "", before, managed.digest, 0)
+                row = (deployment_id, environment, sequence, "applied", "", b"", before, managed.digest, 0)
                 sql.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             row_of_head = (environment, managed.digest, sequence, deployment_id or old_id)
             sql.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?)", row_of_head)
@@ -143,7 +144,7 @@ class Journal:
             intent.sequence,
             "intent",
             intent.token,
-            intent.target,
+            os.fsencode(intent.target),
             intent.managed_before.digest,
             intent.managed_after.digest,
             batches,

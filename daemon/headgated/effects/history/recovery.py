@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 
 from headgated.core.errors import HistoryDamagedError
@@ -52,14 +53,14 @@ class Recovery:
         return found + [_unfinished_staging(*row) for row in notes]
 
     def _unfinished_intent(
-        self, deployment_id: str, environment: str, token: str, target: str, directories: bytes | None
+        self, deployment_id: str, environment: str, token: str, target: bytes, directories: bytes | None
     ) -> Unfinished:
         try:
             intent = self._intent(deployment_id)
         except HistoryDamagedError as error:
-            return Unfinished(None, environment, deployment_id, token, target, (), error.message)
+            return Unfinished(None, environment, deployment_id, token, os.fsdecode(target), (), error.message)
         paths = decode_paths(directories) if directories is not None else ()
-        return Unfinished(intent, environment, deployment_id, token, target, paths)
+        return Unfinished(intent, environment, deployment_id, token, os.fsdecode(target), paths)
 
     def _intent(self, deployment_id: str) -> Intent:
         with self._database.read() as sql:
@@ -76,7 +77,7 @@ class Recovery:
             deployment_id,
             environment,
             sequence,
-            target,
+            os.fsdecode(target),
             token,
             self._trees.read(before),
             self._trees.read(after),
@@ -86,11 +87,19 @@ class Recovery:
 
 
 def _unfinished_staging(
-    deployment_id: str, environment: str, token: str, target: str, directories: bytes
+    deployment_id: str, environment: str, token: str, target: bytes, directories: bytes
 ) -> Unfinished:
     try:
-        return Unfinished(None, environment, deployment_id, token, target, decode_paths(directories))
+        return Unfinished(
+            None, environment, deployment_id, token, os.fsdecode(target), decode_paths(directories)
+        )
     except ValueError as error:
         return Unfinished(
-            None, environment, deployment_id, token, target, (), f"its note cannot be read: {error}"
+            None,
+            environment,
+            deployment_id,
+            token,
+            os.fsdecode(target),
+            (),
+            f"its note cannot be read: {error}",
         )

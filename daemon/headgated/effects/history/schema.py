@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from headgated.core.errors import RecordError
+from headgated.core.errors import RecordError, UnavailableError
 
 SCHEMA_VERSION = 1
 _APPLICATION = 0x48474154
@@ -38,7 +38,7 @@ CREATE TABLE staging (
     deployment TEXT PRIMARY KEY,
     environment TEXT NOT NULL,
     token TEXT NOT NULL,
-    target TEXT NOT NULL,
+    target BLOB NOT NULL,
     directories BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE deployments (
@@ -47,7 +47,7 @@ CREATE TABLE deployments (
     sequence INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('intent', 'applied', 'undone')),
     token TEXT NOT NULL,
-    target TEXT NOT NULL,
+    target BLOB NOT NULL,
     managed_before BLOB NOT NULL,
     managed_after BLOB NOT NULL,
     batches INTEGER NOT NULL
@@ -87,13 +87,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
     Raises:
         RecordError: not a database, not ours (RECORD_CORRUPT), or of a newer schema (RECORD_NEWER).
+        UnavailableError: its file system is not fit for it.
         sqlite3.Error, OSError: it cannot be opened or written.
     """
     _make_private(path)
     sql = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
         _check(sql, path)
-        _configure(sql)
+        _configure(sql, path)
         _create(sql)
     except sqlite3.DatabaseError as error:
         sql.close()
@@ -129,9 +130,15 @@ def _check(sql: sqlite3.Connection, path: Path) -> None:
         raise _refusal(path, "the database of another program")
 
 
-def _configure(sql: sqlite3.Connection) -> None:
+def _configure(sql: sqlite3.Connection, path: Path) -> None:
     sql.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first page is written
-    sql.execute("PRAGMA journal_mode = WAL")
+    if sql.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise UnavailableError(
+            f"cannot use {path}: its file system cannot share memory between processes",
+            reason="STATE_NOT_WRITABLE",
+            hint="put the state directory on a local file system",
+            paths=[str(path)],
+        )
     sql.execute("PRAGMA synchronous = NORMAL")  # what must last is synced by Database.sync
     sql.execute("PRAGMA wal_autocheckpoint = 32768")  # pages; the checkpointer comes long before
     sql.execute("PRAGMA journal_size_limit = 67108864")

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from weakref import WeakValueDictionary
 
+from headgated.core.errors import HistoryDamagedError
 from headgated.core.tree import EMPTY, Directory, Entry, Kind, decode_all
 from headgated.effects.history.contents import Contents, damaged
 from headgated.effects.history.intake import Intake
@@ -125,9 +126,18 @@ def decode_node(digest: bytes, encoded: bytes) -> list[_Part]:
 
 
 def nodes_below(
-    contents: Contents, roots: Iterable[bytes], seen: set[bytes]
+    contents: Contents,
+    roots: Iterable[bytes],
+    seen: set[bytes],
+    damage: list[HistoryDamagedError] | None = None,
 ) -> Iterator[tuple[bytes, list[bytes]]]:
     """Yield each node at or below `roots` that is not in `seen`, with the digests of the files in it; then they are.
+
+    Args:
+        contents: where the nodes are.
+        roots: digests of trees.
+        seen: what was yielded before.
+        damage: takes in what cannot be read; without it, that is raised.
 
     Raises:
         HistoryDamagedError: one cannot be read.
@@ -135,8 +145,15 @@ def nodes_below(
     waiting = list(roots)
     while waiting:
         digest = waiting.pop()
-        if digest not in seen:
+        if digest in seen:
+            continue
+        try:
             _, *inside = decode_node(digest, b"".join(contents.read(digest)))
-            seen.add(digest)
-            waiting += [sub for _, entry, sub in inside if entry.kind == Kind.DIRECTORY]
-            yield digest, [sub for _, entry, sub in inside if entry.kind == Kind.FILE]
+        except HistoryDamagedError as error:
+            if damage is None:
+                raise
+            damage.append(error)
+            continue
+        seen.add(digest)
+        waiting += [sub for _, entry, sub in inside if entry.kind == Kind.DIRECTORY]
+        yield digest, [sub for _, entry, sub in inside if entry.kind == Kind.FILE]

@@ -13,10 +13,10 @@ import time
 
 from headgated.core.errors import LimitError
 from headgated.core.ignore import DEFAULT_RULES, IGNORE_FILE, Rules
-from headgated.core.paths import escape, join
-from headgated.core.source import ScanFault
+from headgated.core.paths import join
 from headgated.core.tree import EMPTY, Entry, Kind
 from headgated.effects.scan.dirty import Dirty
+from headgated.effects.scan.ignore_file import find_ignore_file, read_ignore_file
 from headgated.effects.scan.known import Draft, Known
 from headgated.effects.scan.limits import ScanLimits
 from headgated.effects.scan.reading import (
@@ -27,18 +27,9 @@ from headgated.effects.scan.reading import (
     is_racy,
     look,
     opened,
-    read_unmoved,
     signature,
 )
-
-_LONGEST_PATH = 4095
-_IGNORE_FILE_LIMIT = 65536
-_SPECIAL = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+from headgated.effects.scan.refusal import refused_directory, refused_leaf, unreadable
 
 
 class Sweep:
@@ -139,16 +130,10 @@ class Sweep:
 
     def _enter(self, here: int, name: bytes, path: bytes, rules: Rules, dirty: Dirty, draft: Draft) -> None:
         """Look at a directory. Where it cannot be read, that is one fault, and all that was known below stays."""
-        if path.count(b"/") >= self._limits.max_depth:
-            why = f"it is more than {self._limits.max_depth} directories deep"
-            draft.keep_fault(name, _refusal(path, "TOO_DEEP", why))
+        if fault := refused_directory(path, self._limits):
+            draft.keep_fault(name, fault)
             return
-        if len(path) > _LONGEST_PATH:
-            draft.keep_fault(name, _too_long(path))
-            return
-        known = draft.known.below.get(name)
-        if known is None or name in draft.known.own_faults:
-            known, dirty = known or Known(), {}
+        known = draft.known.below.get(name) or Known()
         try:
             with opened(name, OPEN_DIRECTORY, here) as below:
                 draft.keep_directory(name, self._directory(below, os.fstat(below), known, path, rules, dirty))
@@ -160,7 +145,7 @@ class Sweep:
         now_signature = signature(found)
         if self._trust and draft.known.signatures.get(name) == now_signature:
             return
-        if fault := self._refused(path, found):
+        if fault := refused_leaf(path, found, self._limits):
             draft.keep_fault(name, fault)
             return
         read_at = time.time_ns()
@@ -172,20 +157,6 @@ class Sweep:
             self._failed(name, path, error, draft)
         else:
             draft.keep_leaf(name, entry, b"" if is_racy(found, read_at) else now_signature)
-
-    def _refused(self, path: bytes, found: os.stat_result) -> ScanFault | None:
-        kind = stat.S_IFMT(found.st_mode)
-        if kind not in (stat.S_IFREG, stat.S_IFLNK):
-            what = _SPECIAL.get(kind, "of an unknown kind")
-            return _refusal(path, "SPECIAL_FILE", f"it is {what}, not a file, directory or symlink")
-        if kind == stat.S_IFREG and found.st_mode & (stat.S_ISUID | stat.S_ISGID):
-            return _refusal(path, "SETUID", "it has the setuid or setgid bit")
-        if found.st_size > self._limits.max_file_bytes:
-            why = f"it has {found.st_size} bytes, more than the limit of {self._limits.max_file_bytes}"
-            return _refusal(path, "TOO_LARGE", why)
-        if len(path) > _LONGEST_PATH:
-            return _too_long(path)
-        return None
 
     def _read(self, here: int, name: bytes, found: os.stat_result, expected: bytes) -> Entry:
         if stat.S_ISLNK(found.st_mode):
@@ -223,47 +194,35 @@ class Sweep:
 
         Where the file cannot be had, that is a fault, and the rules stay what they were.
         """
-        known = draft.known
-        before = known.rules if known.rules is not None and known.inherited is inherited else inherited
-        try:
-            found = look(here, IGNORE_FILE)
-        except FileNotFoundError:
+        known, found = draft.known, find_ignore_file(here)
+        if found is None:
             draft.clear_fault(b"")
             return inherited, b""
-        now_signature = signature(found)
+        before = known.rules if known.rules is not None and known.inherited is inherited else inherited
+        now_signature, read_at = signature(found), time.time_ns()
         if self._trust and now_signature == known.rules_signature and known.inherited is inherited:
             return before, now_signature
-        shown = join(path, IGNORE_FILE)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _IGNORE_FILE_LIMIT:
-            why = f"it is not a regular file of at most {_IGNORE_FILE_LIMIT} bytes"
-            draft.keep_fault(b"", ScanFault(shown, "IGNORE_FILE", f"cannot read {escape(shown)}: {why}"))
-            return before, b""
-        read_at = time.time_ns()
         try:
-            content = b"".join(read_unmoved(here, IGNORE_FILE, now_signature))
+            rules, fault = read_ignore_file(here, path, found, inherited)
         except MovedError:
-            self.moved.append(shown)
+            self.moved.append(join(path, IGNORE_FILE))
             return before, b""
         except OSError as error:
-            self._failed(b"", shown, error, draft)
+            self._failed(b"", join(path, IGNORE_FILE), error, draft)
             return before, b""
-        rules, complaints = inherited.extended(path, content)
-        if complaints:
-            why = "; ".join(complaints)
-            draft.keep_fault(
-                b"", ScanFault(shown, "IGNORE_FILE", f"cannot understand {escape(shown)}: {why}")
-            )
+        if fault:
+            draft.keep_fault(b"", fault)
         else:
             draft.clear_fault(b"")
-        return before if rules == before else rules, b"" if is_racy(found, read_at) else now_signature
+        if rules is None or rules == before:
+            rules = before
+        return rules, b"" if is_racy(found, read_at) else now_signature
 
     def _failed(self, name: bytes, path: bytes, error: OSError, draft: Draft) -> None:
         if error.errno in MOVED:
             self.moved.append(path)
         else:
-            draft.keep_fault(
-                name, ScanFault(path, "UNREADABLE", f"cannot read {escape(path)}: {error.strerror}")
-            )
+            draft.keep_fault(name, unreadable(path, error))
 
     def _accept(self) -> None:
         self._accepted += 1
@@ -273,11 +232,3 @@ class Sweep:
         if count > self._limits.max_files:
             why = f"it has more than {self._limits.max_files} files and directories"
             raise LimitError(f"cannot read the source: {why}", reason="TOO_MANY_FILES")
-
-
-def _refusal(path: bytes, reason: str, why: str) -> ScanFault:
-    return ScanFault(path, reason, f"cannot deploy {escape(path)}: {why}")
-
-
-def _too_long(path: bytes) -> ScanFault:
-    return _refusal(path, "PATH_TOO_LONG", f"its path is longer than {_LONGEST_PATH} bytes")

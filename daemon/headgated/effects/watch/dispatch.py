@@ -83,11 +83,11 @@ class Dispatch:
         """Return a new mailbox for `root`."""
         return Mailbox(root, self._ready)
 
-    def close(self) -> None:
-        """End the thread. Waits for a call of `on_change` that is under way, unless called from within it."""
+    def close(self, patience: float) -> None:
+        """End the thread. Waits for a call of `on_change` that is under way, at most `patience` seconds; not from within it."""
         self._ready.put(None)
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(patience)
 
     def _run(self) -> None:
         while (mailbox := self._ready.get()) is not None:

@@ -84,7 +84,7 @@ class Keeper:
 
     def begun(self, patience: float) -> bool:
         """Wait until the watch is set up, at most `patience` seconds. If that is too short, its being set up will be told."""
-        if self._begun.wait(patience):
+        if threading.current_thread() is self._thread or self._begun.wait(patience):
             return True
         self._late = True
         if self._begun.is_set():
@@ -142,7 +142,7 @@ class Keeper:
             self._timers.set("probe", self._pace.probe)
             self._probe()
         if lookout and lookout.trouble:
-            self._want(lookout.trouble)
+            self._want(lookout.trouble, logging.WARNING)
         if lookout:
             lookout.settle()
         self._do_what_is_due()
@@ -153,7 +153,7 @@ class Keeper:
         if timers.take("cookie"):
             timers.set("cookie", spread(pace.cookie))
             if self._lookout and not self._lookout.alive():
-                self._want("the inotify reader gives no sign of life")
+                self._want("the inotify reader gives no sign of life", logging.WARNING)
         if timers.take("renew"):
             timers.set("calm", CALM)
             self._renew()
@@ -185,12 +185,12 @@ class Keeper:
                 self._lookout.verify()
                 self._mailbox.mark_all()
 
-    def _want(self, why: str) -> None:
+    def _want(self, why: str, level: int = logging.INFO) -> None:
         """Ask for a new lookout; at once, unless there were many of late. Until then scans have to do."""
         if not self._timers.running("renew"):
             self._timers.set("renew", self._renewals.next())
             self._mailbox.mark_all()
-            _log.info("looking at %s anew: %s", self._root, why)
+            _log.log(level, "looking at %s anew: %s", self._root, why)
 
     def _renew(self) -> None:
         """Open a new lookout, let the source be scanned, then close the old one."""

@@ -7,6 +7,7 @@ costs one system call while nothing changes.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import select
 import threading
@@ -45,21 +46,20 @@ class Mounts:
 
     def __init__(self, table: str = "/proc/self/mountinfo") -> None:
         self._lock = threading.Lock()
+        self._table = table
         self._mounts: tuple[Mount, ...] = ()
-        self._file = None
+        self._news = select.poll()
+        self._open: int | None = None
         with contextlib.suppress(OSError):
-            self._file = open(table, "rb", buffering=0)  # noqa: SIM115  # open for life: its poll state is the news
-        self._poll = select.poll()
-        if self._file:
-            self._poll.register(self._file, select.POLLPRI | select.POLLERR)
-            self._mounts = parse(self._file.read())
+            self._open = os.open(table, os.O_RDONLY)
+            self._news.register(self._open, select.POLLPRI | select.POLLERR)
+            self._read()
 
     def around(self, path: bytes) -> tuple[Mount, ...]:
         """Return the mount that `path` (absolute, real) lies in, then those at or below it."""
         with self._lock:
-            if self._file and self._poll.poll(0):
-                self._file.seek(0)
-                self._mounts = parse(self._file.read())
+            if self._open is not None and self._news.poll(0):
+                self._read()
             mounts = self._mounts
         holding = [mount for mount in mounts if _within(path, mount.point)]
         below = tuple(mount for mount in mounts if _within(mount.point, path))
@@ -73,9 +73,13 @@ class Mounts:
     def close(self) -> None:
         """Close the table; it stays as it was last read."""
         with self._lock:
-            if self._file:
-                self._file.close()
-            self._file = None
+            if self._open is not None:
+                os.close(self._open)
+            self._open = None
+
+    def _read(self) -> None:
+        with open(self._table, "rb") as table:
+            self._mounts = parse(table.read())
 
 
 def parse(table: bytes) -> tuple[Mount, ...]:

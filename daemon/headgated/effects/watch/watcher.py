@@ -91,7 +91,7 @@ class Watcher:
         for keeper in keepers:
             keeper.join(max(0.0, deadline - time.monotonic()))
         if not closed:
-            self._dispatch.close()
+            self._dispatch.close(PATIENCE)
             self._mounts.close()
 
     def states(self) -> list[WatchState]:

@@ -26,6 +26,9 @@ from headgated.effects.watch.reader import CONTENT, Descriptor, Event, Flag, Rea
 BACKLOG = 10_000
 """Above so many paths to look at again the whole tree is."""
 
+NOT_BELOW = b".git"
+"""What is below a directory of this name is never deployed, and is much: hundreds of directories, and events at each command."""
+
 _STRUCTURE = mask(Flag.IN_CREATE, Flag.IN_DELETE, Flag.IN_MOVE)
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -79,7 +82,7 @@ class Watches:
                 " (raise fs.inotify.max_user_watches)"
             )
         path, error = min(failed.items())
-        what = f"'{escape(path)}'" if path else "the root"
+        what = f"'{escape(path):.200}'" if path else "the root"
         return f"{len(failed)} of {self.directories + len(failed)} directories cannot be watched: {what}: {error.strerror}"
 
     def verify(self) -> int:
@@ -173,6 +176,8 @@ class Watches:
 
     def _list(self, path: bytes) -> list[bytes]:
         """Return the directories in `path`. Where it cannot be listed: those known, and that it failed is noted."""
+        if path.rpartition(b"/")[2] == NOT_BELOW:
+            return []
         try:
             with os.scandir(os.path.join(self._base, path)) as entries:
                 return [join(path, entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from headgated.core.errors import DeploymentFailedError, TargetMovedError
+from headgated.core.tree import Entry, Kind
+from headgated.effects.target import Target
+from headgated.effects.target.look import RACY
+from tests.unit.effects.faults import Faulty
+from tests.unit.effects.world import D, F, L, World, build, changes, deploy, planned, reader
+
+WORLD: World = {
+    b"f": F(b"content", 0o640),
+    b"suid": F(b"", 0o4755),
+    b"d": D(0o1777),
+    b"d/inner": F(b"inner"),
+    b"link": L(b"nowhere/\xff"),
+    b"caf\xe9\n": F(b"strange"),
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    build(tmp_path / "t", WORLD)
+    return tmp_path / "t"
+
+
+def file(content: bytes, mode: int) -> Entry:
+    digest = hashlib.sha256(content).digest()
+    return Entry(Kind.FILE, mode, digest, len(content), uid=os.geteuid(), gid=os.getegid())
+
+
+def test_observe_tells_kind_and_all_attributes(root: Path) -> None:
+    ours = {"uid": os.geteuid(), "gid": os.getegid()}
+    assert Target(str(root)).observe([*WORLD, b"nothing"]) == {
+        b"f": file(b"content", 0o640),
+        b"suid": file(b"", 0o4755),
+        b"d": Entry(Kind.DIRECTORY, 0o1777, **ours),
+        b"d/inner": file(b"inner", 0o644),
+        b"link": Entry(Kind.SYMLINK, target=b"nowhere/\xff", **ours),
+        b"caf\xe9\n": file(b"strange", 0o644),
+        b"nothing": None,
+    }
+
+
+@pytest.mark.parametrize("path", [b"f/x", b"link/x", b"nothing/x", b"up/f", b"n" * 256, b"d/" + b"n" * 256 + b"/x"])
+def test_what_cannot_be_there_is_not_there(root: Path, path: bytes) -> None:
+    (root / "up").symlink_to(".")
+    assert Target(str(root)).observe([path]) == {path: None}
+
+
+def test_missing_target_has_nothing(tmp_path: Path) -> None:
+    target = Target(str(tmp_path / "none" / "such"))
+    assert target.observe([b"f"]) == {b"f": None}
+    assert target.below(b"d") == {}
+    target.sweep([b"", b"d"], "0123456789ab")
+    assert not (tmp_path / "none").exists()
+
+
+def test_special_files_are_refused_all_at_once_without_waiting(root: Path) -> None:
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.chdir(root)
+        listener.bind("sock")
+    with pytest.raises(DeploymentFailedError) as caught:
+        Target(str(root)).observe([b"fifo", b"f", b"sock"])
+    assert caught.value.reason == "SPECIAL_FILE"
+    assert caught.value.paths == ("fifo", "sock")
+    with pytest.raises(DeploymentFailedError) as caught:
+        Target(str(root)).below(b"")
+    assert set(caught.value.paths) == {"fifo", "sock"}
+
+
+def test_below_is_everything_below(root: Path) -> None:
+    target = Target(str(root))
+    observed = target.observe(WORLD)
+    assert target.below(b"") == observed
+    assert target.below(b"d") == {b"d/inner": observed[b"d/inner"]}
+    assert target.below(b"f") == target.below(b"link") == target.below(b"nothing") == {}
+
+
+def test_change_is_seen_whatever_the_times_say(root: Path) -> None:
+    target = Target(str(root))
+    for number in range(20):
+        content = b"%7d" % number
+        there = (root / "f").stat()
+        (root / "f").write_bytes(content)
+        os.utime(root / "f", ns=(there.st_atime_ns, there.st_mtime_ns))
+        assert target.observe([b"f"]) == {b"f": file(content, 0o640)}
+
+
+def reads(target: Target, root: Path, path: str) -> bool:
+    """Tell whether observing reads the content: an unreadable disk would show it; here the access time does."""
+    os.utime(root / path, ns=(0, (root / path).stat().st_mtime_ns))
+    target.observe([os.fsencode(path)])
+    return (root / path).stat().st_atime_ns != 0
+
+
+def test_what_is_known_is_not_read_again(root: Path) -> None:
+    target = Target(str(root))
+    (root / "f").write_bytes(b"changed")
+    wait_until_old(root / "f")
+    before = count_reads()
+    target.observe([b"f"])
+    assert count_reads() == before + 2  # the content, and that there is no more
+    target.observe([b"f"])
+    assert count_reads() == before + 2
+
+
+def test_young_files_are_read_again_on_coarse_clocks(root: Path) -> None:
+    """A second write within the same tick of the clock would not show."""
+    target = Target(str(root))
+    (root / "f").write_bytes(b"changed")
+    before = count_reads()
+    target.observe([b"f"])
+    target.observe([b"f"])
+    assert count_reads() == before + 4
+
+
+def test_what_was_deployed_is_not_read_again(root: Path) -> None:
+    """Either the file system's times are fine enough, or it gets old."""
+    target = Target(str(root))
+    after = {**WORLD, b"f": F(b"new"), b"new": D(), b"new/deep": D(), b"new/deep/f": F(b"deep")}
+    deploy(target, WORLD, after)
+    if True not in target._lens.fine_times.values():
+        pytest.skip("the file system's times are coarse")
+    before = count_reads()
+    observed = target.observe([b"f", b"new/deep/f"])
+    assert count_reads() == before
+    assert observed == {b"f": file(b"new", 0o644), b"new/deep/f": file(b"deep", 0o644)}
+
+
+def test_what_was_changed_right_after_deploying_is_read(root: Path) -> None:
+    target = Target(str(root))
+    for number in range(30):
+        after = {**WORLD, b"f": F(b"%07d" % number)}
+        deploy(target, WORLD, after, f"{number:012x}")
+        with (root / "f").open("r+b") as written:
+            written.write(b"changed")
+        assert target.observe([b"f"]) == {b"f": file(b"changed", 0o644)}
+
+
+def test_remembering_ends_with_the_file(root: Path) -> None:
+    target = Target(str(root))
+    after = {b"f": F(b"new")}
+    deploy(target, WORLD, after)
+    assert set(target._lens._known) <= {b"f"}
+
+
+def test_undone_deployment_is_not_remembered(root: Path) -> None:
+    acts = Faulty()
+    target = Target(str(root), acts=acts)
+    after = {**WORLD, b"f": F(b"new")}
+    plan = planned(target, WORLD, after)
+    target.stage(plan, reader(after))
+    acts.fail("sync", 5)
+    with pytest.raises(DeploymentFailedError):
+        target.apply(plan)
+    assert target.observe([b"f"]) == {b"f": file(b"content", 0o640)}
+
+
+def test_read_gives_the_content_in_chunks(root: Path) -> None:
+    big = os.urandom(3 << 20)
+    (root / "big").write_bytes(big)
+    target = Target(str(root))
+    (entry,) = target.observe([b"big"]).values()
+    assert entry is not None
+    chunks = list(target.read(b"big", entry))
+    assert b"".join(chunks) == big
+    assert max(map(len, chunks)) <= 1 << 20
+
+
+@pytest.mark.parametrize("edit", ["write", "remove", "directory", "fifo", "link"])
+def test_read_of_another_content_says_so(root: Path, edit: str) -> None:
+    target = Target(str(root))
+    (entry,) = target.observe([b"f"]).values()
+    assert entry is not None
+    (root / "f").unlink()
+    if edit == "write":
+        (root / "f").write_bytes(b"CONTENT")
+    elif edit == "directory":
+        (root / "f").mkdir()
+    elif edit == "fifo":
+        os.mkfifo(root / "f")
+    elif edit == "link":
+        (root / "f").symlink_to("suid")
+    with pytest.raises(TargetMovedError) as caught:
+        list(target.read(b"f", entry))
+    assert caught.value.paths == ("f",)
+
+
+def test_symlinked_root_is_refused(root: Path) -> None:
+    target = Target(str(root))
+    root.rename(root.with_name("real"))
+    root.symlink_to("real")
+    for work in (lambda: target.observe([b"f"]), lambda: target.prepare([]), lambda: target.recover([])):
+        with pytest.raises(DeploymentFailedError) as caught:
+            work()
+        assert caught.value.reason == "TARGET_SYMLINK"
+    below = Target(str(root / "d"))
+    with pytest.raises(DeploymentFailedError) as caught:
+        below.observe([b"inner"])
+    assert caught.value.reason == "TARGET_SYMLINK"
+
+
+def test_root_that_is_a_file_is_refused(root: Path) -> None:
+    with pytest.raises(DeploymentFailedError) as caught:
+        Target(str(root / "f")).observe([b"x"])
+    assert caught.value.reason == "TARGET_NOT_A_DIRECTORY"
+
+
+def test_file_that_never_rests_is_given_up(root: Path) -> None:
+    target = Target(str(root))
+    child = os.fork()
+    if child == 0:
+        try:
+            with (root / "f").open("r+b", buffering=0) as written:
+                while True:
+                    written.seek(0)
+                    written.write(b"x" * 4_000_000)
+        finally:
+            os._exit(1)
+    try:
+        outcomes = set()
+        deadline = time.monotonic() + 20
+        while "moved" not in outcomes:
+            assert time.monotonic() < deadline
+            try:
+                target.observe([b"f"])
+            except TargetMovedError:
+                outcomes.add("moved")
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def test_nothing_is_left_open(root: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    target = Target(str(root))
+    deploy(target, WORLD, {**WORLD, b"f": F(b"new"), b"d/inner": F(b"new"), b"n": D(), b"n/m": D(), b"n/m/o": F(b"")})
+    assert changes(target, WORLD, WORLD)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def count_reads() -> int:
+    """Return how many reads this process has done, as the kernel counts them."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("syscr")).split()[1]) - count_reads_own()
+
+
+_own = 0
+
+
+def count_reads_own() -> int:
+    """Reading the count is reading, too."""
+    return 0
+
+
+def wait_until_old(path: Path) -> None:
+    while time.time_ns() - path.stat().st_ctime_ns < RACY:
+        time.sleep(0.005)
