@@ -76,6 +76,7 @@ class _Planner:
         wanted: Mapping[bytes, Entry | None],
         live: Mapping[bytes, Entry | None],
         foreign: Mapping[bytes, Mapping[bytes, Entry]],
+        *,
         prune: bool,
     ) -> None:
         self.managed, self.wanted, self.live, self.foreign, self.prune = managed, wanted, live, foreign, prune

@@ -46,7 +46,7 @@ def test_what_stands_on_a_deployment(
 
 
 def test_later_ones_need_a_word_and_are_named() -> None:
-    with pytest.raises(RefusedError, match="d3.*d2") as caught:
+    with pytest.raises(RefusedError, match=r"d3.*d2") as caught:
         check_undoable(record(1), [record(3), record(2)], include_later=False)
     assert caught.value.reason == "LATER_DEPLOYMENTS"
     check_undoable(record(1), [record(3)], include_later=True)

@@ -116,8 +116,6 @@ class Watches:
                 path = join(directory, name) if name else directory
                 if flags & Flag.IN_ISDIR and flags & _STRUCTURE:
                     self._look_again(path, deep=bool(flags & Flag.IN_MOVE))
-                elif flags & Flag.IN_UNMOUNT:
-                    self._look_again(path, deep=True)
                 elif flags & Flag.IN_ATTRIB and (flags & Flag.IN_ISDIR or not name):
                     self._touched.add(path)
                     self._ring()
@@ -125,7 +123,7 @@ class Watches:
                     self._mark(path)
 
     def on_watch_deleted(self, wd: Descriptor) -> None:
-        """Forget a watch that the kernel took away. Called by the reader."""
+        """Forget a watch that the kernel took away: the directory was removed, or unmounted. Called by the reader."""
         with self._lock:
             for path in self._paths.pop(wd, ()):
                 if self._descriptors.get(path) == wd:
