@@ -3,7 +3,7 @@
 The order of the steps is the promise. Before `History.commit` nothing at the target has changed; after it, whatever happens,
 the change can be undone or finished from what lies on disk:
 
-    prepare -> keep what goes and what comes in history -> stage beside the target -> COMMIT (synced)
+    prepare -> keep in history what goes -> stage beside the target, keeping what comes -> COMMIT (synced)
             -> rename into place -> remove what was replaced (-> record -> mark as applied)
 """
 
@@ -29,6 +29,8 @@ from headgated.engine.content import Content
 log = logging.getLogger("headgated.deploy")
 
 
+SMALL = 1024 * 1024
+"""Bytes up to which a file is held in memory while it is kept and staged."""
 Progress = Callable[[str, int, int], None]
 """Told of a step, how many of its files are done, and how many there are. What it raises ends the deployment."""
 
@@ -65,7 +67,7 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
     changes, deployment_id = plan.changes, record.deployment_id
     token = secrets.token_hex(6)
     if not changes:
-        history.commit(_intent(work, token))
+        history.commit(intent_of(work, token))
         return ()
     what = steps(changes, token)
     directories = sorted({parent(change.path) for change in changes})
@@ -76,10 +78,10 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
     try:
         _keep(history, target, work, progress)
         target.stage(
-            what, lambda change: _wanted_content(change, content), lambda done: progress("stage", done, total)
+            what, lambda change: _kept(history, change, content), lambda done: progress("stage", done, total)
         )
         progress("apply", 0, total)
-        history.commit(_intent(work, token))
+        history.commit(intent_of(work, token))
     except BaseException:
         _give_up(history, target, directories, token, deployment_id)
         raise
@@ -92,17 +94,16 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
 
 
 def _keep(history: History, target: Target, work: Work, progress: Progress) -> None:
-    """Put into history what the target loses and what it gets."""
+    """Put into history what the target loses."""
     for done, change in enumerate(work.plan.changes):
         progress("keep", done, len(work.plan.changes))
-        old, new = change.expected, change.wanted
+        old = change.expected
         if old is not None and old.kind == Kind.FILE and not history.has(old.digest):
             history.put(old.digest, old.size, target.read(change.path, old))
-        if new is not None and new.kind == Kind.FILE and not history.has(new.digest):
-            history.put(new.digest, new.size, work.content(change.path, new))
 
 
-def _intent(work: Work, token: str) -> Intent:
+def intent_of(work: Work, token: str) -> Intent:
+    """Return what a piece of work commits to."""
     record = work.record
     return Intent(
         deployment_id=record.deployment_id,
@@ -117,8 +118,19 @@ def _intent(work: Work, token: str) -> Intent:
     )
 
 
-def _wanted_content(change: Change, content: Content) -> Iterable[bytes]:
-    return () if change.wanted is None else content(change.path, change.wanted)
+def _kept(history: History, change: Change, content: Content) -> Iterable[bytes]:
+    """Return what shall be at a path, after putting it into history. What is small is read once for both."""
+    new = change.wanted
+    if new is None or new.kind != Kind.FILE:
+        return ()
+    if history.has(new.digest):
+        return content(change.path, new)
+    if new.size > SMALL:
+        history.put(new.digest, new.size, content(change.path, new))
+        return history.read(new.digest)
+    chunks = tuple(content(change.path, new))
+    history.put(new.digest, new.size, chunks)
+    return chunks
 
 
 def _give_up(
