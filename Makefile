@@ -15,6 +15,11 @@ RUN := $(BIN)/headgated --example examples/canal --state-dir .run/state --socket
 # What `make breaking` compares the protocol with: the last release.
 AGAINST ?= .git\#tag=$(shell git describe --tags --abbrev=0)
 
+# How often `make torture` does what it does; how long `make soak` runs, and how often it prints, in seconds.
+TIMES ?= 1000
+SECONDS ?= 3600
+EVERY ?= 60
+
 # Passed to pytest: make test ARGS='-k rollback -x'
 ARGS ?=
 
@@ -29,7 +34,7 @@ export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint lint-python lint-types lint-imports lint-protocol format proto breaking package lock setup clean
+.PHONY: help run test torture soak lint lint-python lint-types lint-imports lint-protocol format proto breaking package lock setup clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -41,6 +46,12 @@ run: $(READY) ## set up, then run the daemon on the example here; Ctrl-C ends it
 
 test: $(READY) ## run the tests; ARGS='...' goes to pytest
 	@$(BIN)/pytest $(ARGS)
+
+torture: $(READY) ## kill, fill and race for hours; TIMES=1000 says how often
+	@HEADGATE_TORTURE=$(TIMES) $(BIN)/pytest -s -m torture $(ARGS)
+
+soak: $(READY) ## keep a daemon busy for SECONDS=3600 and print what it takes
+	@$(BIN)/python -m tests.torture.soak --seconds $(SECONDS) --every $(EVERY)
 
 lint: lint-python lint-types lint-imports lint-protocol ## check style, types, layers and protocol
 

@@ -33,6 +33,7 @@ _Event = TypeVar("_Event", environment_pb2.WatchEnvironmentsResponse, deployment
 
 _STREAM_SECONDS = 600.0
 """A watch is made of streams of at most this length, so that each call has a deadline."""
+_EXPORT_SECONDS = 3600.0
 _RUNNING = (deployment_pb2.DEPLOYMENT_STATUS_PENDING, deployment_pb2.DEPLOYMENT_STATUS_IN_PROGRESS)
 
 
@@ -145,6 +146,17 @@ class Client:
         """Ask for a deployment that returns to the state which one left."""
         return self._do(deployments.restore(deployment_id, order))
 
+    def adopt(
+        self, environment: str, paths: Iterable[str] = (), **order: Unpack[deployments.Order]
+    ) -> deployment_pb2.ConfigDeployment:
+        """Ask for a deployment that takes edits at the target over as they are; nothing there changes.
+
+        Args:
+            environment: whose target.
+            paths: of the target, a directory for all below it; none: all that has drifted.
+        """
+        return self._do(deployments.adopt(environment, paths, order))
+
     def get_deployment(self, deployment_id: str) -> deployment_pb2.ConfigDeployment:
         """Read a deployment whole."""
         return self._do(deployments.get(deployment_id))
@@ -172,6 +184,15 @@ class Client:
     ) -> deployment_pb2.ConfigDeployment:
         """Stop a deployment that waits or is still before its first change to the target."""
         return self._do(deployments.cancel(deployment_id, asked))
+
+    def export_deployment(self, deployment_id: str) -> Generator[bytes, None, None]:
+        """Yield the state that a deployment left, as the pieces of a tar archive; whole only if nothing was raised at the end.
+
+        Raises:
+            RefusedError: the target never had it (NOT_REACHED), or history does not hold it (any more).
+        """
+        for answer in self._receive(deployments.export(deployment_id), 0, _EXPORT_SECONDS):
+            yield answer.tar
 
     def watch_deployments(
         self,
@@ -240,6 +261,14 @@ class Client:
         """Make the daemon read its configuration again; return what is different now, a line each."""
         return self._do(daemon.reload(asked))
 
+    def verify_history(self) -> daemon_pb2.VerifyHistoryResponse:
+        """Have all of history read again; return each damage. Takes as long as it takes, an hour at most."""
+        return self._do(daemon.verify_history())
+
+    def collect_history(self, **asked: Unpack[Asked]) -> daemon_pb2.CollectHistoryResponse:
+        """Drop what exceeds the limits of retention now; return what was dropped. An hour at most."""
+        return self._do(daemon.collect_history(asked))
+
     def health(self) -> bool:
         """Tell whether the daemon says that it serves."""
         return self._do(daemon.health())
@@ -294,7 +323,7 @@ class Client:
             if self._closed.wait(max(0.0, min(pause, end - time.monotonic()))):
                 return
 
-    def _receive(self, stream: Stream[_Event], revision: int, seconds: float) -> Iterator[_Event]:
+    def _receive(self, stream: Stream[_Answer], revision: int, seconds: float) -> Iterator[_Answer]:
         """Yield the events of one stream. One that begins with the present state must begin within the client's timeout."""
         watch = self._channel.unary_stream(
             stream.method,

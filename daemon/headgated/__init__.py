@@ -10,9 +10,13 @@ The engine works without the daemon:
         deployer.rollback_deployment(deployment.deployment_id)
 """
 
-from headgated.core.deployment import ConfigDeployment, DeploymentStatus
-from headgated.core.environment import Environment, EnvironmentType
-from headgated.engine.deployer import ConfigurationDeployer, deploy_configuration
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headgated.core.deployment import ConfigDeployment, DeploymentStatus
+    from headgated.core.environment import Environment, EnvironmentType
+    from headgated.engine.deployer import ConfigurationDeployer, deploy_configuration
 
 __all__ = [
     "ConfigDeployment",
@@ -22,3 +26,19 @@ __all__ = [
     "EnvironmentType",
     "deploy_configuration",
 ]
+
+_HOMES = {
+    "ConfigDeployment": "headgated.core.deployment",
+    "ConfigurationDeployer": "headgated.engine.deployer",
+    "DeploymentStatus": "headgated.core.deployment",
+    "Environment": "headgated.core.environment",
+    "EnvironmentType": "headgated.core.environment",
+    "deploy_configuration": "headgated.engine.deployer",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for: whoever needs one small module does not wait for the engine."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

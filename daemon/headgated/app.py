@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import grp
 import logging
+import os
 import signal
 import tempfile
 import time
@@ -21,7 +22,7 @@ from typing import Self
 from headgated.api.server import ApiServer
 from headgated.core.config import Settings
 from headgated.core.deployment import ConfigDeployment
-from headgated.core.errors import HeadgateError
+from headgated.core.errors import HeadgateError, NotFoundError
 from headgated.core.orders import Caller
 from headgated.effects.systemd import notify
 from headgated.effects.watch import Watcher
@@ -32,11 +33,15 @@ from headgated.engine.fleet import Fleet
 from headgated.engine.inspection import Inspection
 from headgated.engine.overview import gone, view
 from headgated.engine.syncing import Syncing
+from headgated.engine.targets import Watching
+from headgated.engine.tidying import Tidying
 
 log = logging.getLogger("headgated")
 
 LONGEST_RUNTIME_DIR = 90
 """Characters; with the name of a socket it must stay below the kernel's 107 (unix(7))."""
+EXIT_HANGING = 75
+"""Exit code where work could not be ended (EX_TEMPFAIL of sysexits.h)."""
 STOP_GRACE = 5.0
 """Seconds that calls under way have to end at stop."""
 
@@ -61,6 +66,7 @@ class App:
         self._events = EventHub()
         self._deployer: ConfigurationDeployer | None = None
         self._fleet: Fleet | None = None
+        self._watching: Watching
         self.control: Control
 
     async def __aenter__(self) -> Self:
@@ -88,12 +94,15 @@ class App:
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._events.bind(self._loop)
-        watcher = Watcher(self._source_changed, scan_interval=self._settings.watch.scan_interval)
+        watcher = Watcher(self._changed, scan_interval=self._settings.watch.scan_interval)
         self._stack.callback(watcher.close)
+        self._watching = Watching(watcher.add, watcher.remove)
         notify("STATUS=recovering")
-        deployer = await asyncio.to_thread(self._open, watcher)
+        deployer = await asyncio.to_thread(self._open)
         self._deployer = deployer
         self._stack.callback(deployer.close)
+        for root in deployer.sources.all():
+            self._source_changed(root, None)  # What was told while there was nobody to note it.
         syncing = Syncing(
             deployer.environments,
             deployer.planning,
@@ -101,7 +110,7 @@ class App:
             deployer.ledger,
             self._environment_changed,
         )
-        fleet = Fleet(deployer, watcher, syncing)
+        fleet = Fleet(deployer, watcher, syncing, self._environment_changed)
         inspection = Inspection(deployer, watcher, self._version)
         self.control = Control(deployer, fleet, syncing, inspection, self._events)
         server = ApiServer(
@@ -110,11 +119,16 @@ class App:
             runtime_dir=self._runtime_dir(),
             socket_group=_existing(self._places.socket_group),
         )
-        self._stack.push_async_callback(fleet.stop)
+        self._stack.push_async_callback(_end_work, fleet)
         fleet.start()
         self._fleet = fleet
         await server.start()
         self._stack.push_async_callback(server.stop, STOP_GRACE)
+        tidying = Tidying(
+            deployer.housekeeping, fleet.run, self._settings.retention.interval, deployer.problems
+        )
+        self._stack.push_async_callback(tidying.stop)
+        tidying.start()
         count = len(deployer.list_environments())
         log.info("headgated %s serves %d environment(s) at %s", self._version, count, self._places.socket)
         notify("READY=1", f"STATUS=serving {count} environment(s)")
@@ -125,18 +139,36 @@ class App:
             return self._places.state
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-")))
 
-    def _open(self, watcher: Watcher) -> ConfigurationDeployer:
-        return ConfigurationDeployer(
+    def _open(self) -> ConfigurationDeployer:
+        deployer = ConfigurationDeployer(
             self._places.state,
             settings=self._settings,
             on_deployment=self._deployment_changed,
             on_environment=self._environment_changed,
-            watch=watcher.add,
-            unwatch=watcher.remove,
+            watch=self._watching.add,
+            unwatch=self._watching.remove,
         )
+        for environment in deployer.list_environments():
+            self._watching.follow(environment.name, environment.config_path)
+        return deployer
+
+    def _changed(self, root: str, paths: frozenset[bytes] | None) -> None:
+        """Note where a source or target may have changed, then ring the loop. Called from watcher threads."""
+        self._source_changed(root, paths)
+        for name in self._watching.at(root):
+            self._target_changed(name, paths)
+
+    def _target_changed(self, name: str, paths: frozenset[bytes] | None) -> None:
+        deployer, fleet = self._deployer, self._fleet
+        if deployer is None:
+            return
+        with contextlib.suppress(NotFoundError):
+            deployer.runtime(name).edits.mark(paths)
+        if fleet is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the daemon stops.
+                self._loop.call_soon_threadsafe(fleet.target_changed, name)
 
     def _source_changed(self, root: str, paths: frozenset[bytes] | None) -> None:
-        """Note what is dirty, then ring the loop. Called from watcher threads."""
         deployer, fleet = self._deployer, self._fleet
         source = deployer.sources.get(root) if deployer is not None else None
         if source is not None:
@@ -153,9 +185,20 @@ class App:
             return
         try:
             environment = self._deployer.get_environment_config(name)
+            if self._watching.follow(name, environment.config_path):
+                self._target_changed(name, None)
             self._events.publish("environments", "updated", view(environment, self._deployer.runtime(name)))
         except HeadgateError:
+            self._watching.follow(name, None)
             self._events.publish("environments", "deleted", gone(name))
+
+
+async def _end_work(fleet: Fleet) -> None:
+    """End all work; where some hangs, end the process: its lock must outlive the thread that may still change a target."""
+    if not await fleet.stop():
+        log.critical("ending all the same; the next start makes right what was begun")
+        logging.shutdown()
+        os._exit(EXIT_HANGING)
 
 
 def _existing(group: str | None) -> str | None:

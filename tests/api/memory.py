@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +16,9 @@ from headgated.core.deployment import (
 )
 from headgated.core.environment import Environment, EnvironmentType, Halt, Hold, Pause, auto_sync_by_default
 from headgated.core.errors import AlreadyExistsError, ConflictError, NotFoundError
-from headgated.core.orders import Caller, DeployOrder, RestoreOrder, RollbackOrder
+from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
 from headgated.core.tree import Entry, Kind
+from headgated.effects.history import Collected
 from headgated.engine.control import Control
 from headgated.engine.events import EventHub
 from headgated.engine.views import (
@@ -64,6 +65,8 @@ class MemoryControl(Control):
         self.open.set()
         self.ended: list[str] = []
         self.diffs: tuple[FileDiff, ...] = ()
+        self.damages: list[str] = []
+        self.pieces: tuple[bytes, ...] = (b"tar", b"ball")
 
     async def _enter(self, verb: str, *asked: object) -> None:
         self.asked.append((verb, *asked))
@@ -171,6 +174,12 @@ class MemoryControl(Control):
             deployment(len(self.deployments) + 1, kind=DeploymentKind.RESTORE, deployed_by=caller.user)
         )
 
+    async def adopt(self, order: AdoptOrder, caller: Caller) -> ConfigDeployment:
+        await self._enter("adopt", order, caller)
+        return self.tell(
+            deployment(len(self.deployments) + 1, kind=DeploymentKind.ADOPT, deployed_by=caller.user)
+        )
+
     async def cancel(self, deployment_id: str, caller: Caller, *, request_id: str = "") -> ConfigDeployment:
         await self._enter("cancel", deployment_id, caller, request_id)
         return self.tell(replace(self.deployments[deployment_id], status=DeploymentStatus.FAILED))
@@ -218,6 +227,22 @@ class MemoryControl(Control):
     async def reload(self, caller: Caller) -> list[str]:
         await self._enter("reload", caller)
         return ["one thing"]
+
+    async def verify_history(self) -> list[str]:
+        await self._enter("verify history")
+        return list(self.damages)
+
+    async def collect_history(self, caller: Caller, *, request_id: str = "") -> Collected:
+        await self._enter("collect history", caller, request_id)
+        return Collected(3, 20, 4096)
+
+    async def export_deployment(self, deployment_id: str) -> AsyncGenerator[bytes, None]:
+        try:
+            for piece in self.pieces:
+                await self._enter("export", deployment_id)
+                yield piece
+        finally:
+            self.ended.append("export closed")
 
 
 HELD = environment(

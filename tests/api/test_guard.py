@@ -38,6 +38,7 @@ VALID: dict[str, Message] = {
     "DeploymentService/PlanDeployment": deployment_pb2.PlanDeploymentRequest(environment="web"),
     "DeploymentService/Rollback": deployment_pb2.RollbackRequest(deployment_id="deploy_web_1"),
     "DeploymentService/Restore": deployment_pb2.RestoreRequest(deployment_id="deploy_web_1"),
+    "DeploymentService/AdoptDrift": deployment_pb2.AdoptDriftRequest(environment="web"),
     "DeploymentService/GetDeployment": deployment_pb2.GetDeploymentRequest(deployment_id="deploy_web_1"),
     "DeploymentService/ListDeployments": deployment_pb2.ListDeploymentsRequest(),
     "DeploymentService/CancelDeployment": deployment_pb2.CancelDeploymentRequest(
@@ -46,15 +47,20 @@ VALID: dict[str, Message] = {
     "DeploymentService/WatchDeployments": deployment_pb2.WatchDeploymentsRequest(
         deployment_id="deploy_web_1"
     ),
+    "DeploymentService/ExportDeployment": deployment_pb2.ExportDeploymentRequest(
+        deployment_id="deploy_web_1"
+    ),
     "DaemonService/GetStatus": daemon_pb2.GetStatusRequest(),
     "DaemonService/Reload": daemon_pb2.ReloadRequest(),
+    "DaemonService/VerifyHistory": daemon_pb2.VerifyHistoryRequest(),
+    "DaemonService/CollectHistory": daemon_pb2.CollectHistoryRequest(),
 }
-READS = re.compile(r".*/(Get|List|Plan|Watch)")
+READS = re.compile(r".*/(Get|List|Plan|Watch|Verify|Export)")
 CHANGES = [method for method in VALID if not READS.match(method)]
 
 
 def raw_call(served: Served, method: str, raw: bytes, channel: Any = None) -> Any:
-    kind = "unary_stream" if "/Watch" in method else "unary_unary"
+    kind = "unary_stream" if re.search("/(Watch|Export)", method) else "unary_unary"
     return getattr(channel or served.channel, kind)(f"/headgate.v1.{method}")(raw)
 
 

@@ -21,9 +21,11 @@ from tests.api.conftest import Served
 from tests.api.memory import HELD, LATER, MemoryControl, deployment, environment
 
 from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2 as wire
+from headgated.api.convert.status import LISTED_DAMAGES
 from headgated.core.deployment import DeploymentStatus
 from headgated.core.environment import EnvironmentType, auto_sync_by_default
-from headgated.core.orders import Caller, DeployOrder, RestoreOrder, RollbackOrder
+from headgated.core.errors import RefusedError
+from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
 from headgated.engine.control import Control
 from headgated.engine.views import FileDiff
 
@@ -140,6 +142,20 @@ async def test_deploy_rollback_restore_and_cancel(served: Served) -> None:
     ]
 
 
+async def test_adopt(served: Served) -> None:
+    request = deployment_pb2.AdoptDriftRequest(
+        environment="web",
+        paths=["a", "b/c"],
+        reason="r",
+        on_behalf_of="o",
+        request_id="i",
+        expected_sequence=4,
+    )
+    adopted = await served.deployments.AdoptDrift(request)
+    assert adopted.deployment.kind == deployment_pb2.DEPLOYMENT_KIND_ADOPT
+    assert served.control.asked == [("adopt", AdoptOrder("web", ("a", "b/c"), "r", "o", 4, "i"), ME)]
+
+
 async def test_plan_deployment(served: Served) -> None:
     served.control.diffs = (FileDiff("a", "-x\n+y\n"),)
     request = deployment_pb2.PlanDeploymentRequest(environment="web", config_files=["a"], no_diff=True)
@@ -177,6 +193,31 @@ async def test_status_and_reload(served: Served) -> None:
     assert served.control.asked[-1] == ("reload", ME)
     refused = await failed(served.daemon.Reload(daemon_pb2.ReloadRequest(request_id="x" * 129)))
     assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_history_is_verified_and_collected(served: Served) -> None:
+    assert not (await served.daemon.VerifyHistory(daemon_pb2.VerifyHistoryRequest())).damages
+    served.control.damages = [f"content {n}: wrong \udcff" + "x" * 2000 for n in range(LISTED_DAMAGES + 5)]
+    found = await served.daemon.VerifyHistory(daemon_pb2.VerifyHistoryRequest())
+    assert (len(found.damages), found.omitted_count) == (LISTED_DAMAGES, 5)
+    assert found.damages[0].startswith("content 0: wrong \\xff")
+    done = await served.daemon.CollectHistory(daemon_pb2.CollectHistoryRequest(request_id="r"))
+    assert (done.deployments, done.contents, done.bytes_returned) == (3, 20, 4096)
+    assert served.control.asked[-1] == ("collect history", ME, "r")
+    refused = await failed(
+        served.daemon.CollectHistory(daemon_pb2.CollectHistoryRequest(request_id="x" * 129))
+    )
+    assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_export_is_sent_piece_by_piece(served: Served) -> None:
+    request = deployment_pb2.ExportDeploymentRequest(deployment_id="deploy_web_1")
+    assert [piece.tar async for piece in served.deployments.ExportDeployment(request)] == [b"tar", b"ball"]
+    assert served.control.ended[-1] == "export closed"
+    served.control.failure = RefusedError("cannot export deploy_web_1: gone", reason="HISTORY_COLLECTED")
+    refused = await failed(served.deployments.ExportDeployment(request).read())
+    assert refused.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert served.control.ended[-1] == "export closed"
 
 
 async def test_error_reaches_the_client_with_its_details(served: Served) -> None:
@@ -220,6 +261,7 @@ NAMELESS = {
     "PlanDeployment": ("deployments", deployment_pb2.PlanDeploymentRequest()),
     "Rollback": ("deployments", deployment_pb2.RollbackRequest()),
     "Restore": ("deployments", deployment_pb2.RestoreRequest()),
+    "AdoptDrift": ("deployments", deployment_pb2.AdoptDriftRequest()),
     "GetDeployment": ("deployments", deployment_pb2.GetDeploymentRequest()),
     "CancelDeployment": ("deployments", deployment_pb2.CancelDeploymentRequest()),
 }

@@ -89,6 +89,10 @@ class FakeDaemon:
     """Methods that do not answer before the daemon stops."""
     revision: int = 1000
     changed: list[str] = field(default_factory=list)
+    damages: list[str] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
+    torn: bool = False
+    """An export ends with an error after its pieces."""
 
     def __post_init__(self) -> None:
         self._answers: dict[str, Message] = {}
@@ -225,7 +229,7 @@ class FakeDaemon:
 
     def ask(self, kind: int, environment: str, request: Any) -> deployment_pb2.ConfigDeployment:
         """Make a deployment, pending; what becomes of it is told at once."""
-        word = {1: "deploy", 2: "rollback", 3: "restore"}[kind]
+        word = {1: "deploy", 2: "rollback", 3: "restore", 4: "adopt"}[kind]
         sequence = len(self.deployments) + 1
         asked = deployment_pb2.ConfigDeployment(
             deployment_id=f"{word}_{environment}_{1_700_000_000 + sequence}",
@@ -449,6 +453,13 @@ class Deployments(deployment_pb2_grpc.DeploymentServiceServicer):
         made = self.daemon.ask(deployment_pb2.DEPLOYMENT_KIND_RESTORE, environment, request)
         return deployment_pb2.RestoreResponse(deployment=made)
 
+    def AdoptDrift(
+        self, request: deployment_pb2.AdoptDriftRequest, context: grpc.ServicerContext
+    ) -> deployment_pb2.AdoptDriftResponse:
+        self.daemon.enter(request, context)
+        made = self.daemon.ask(deployment_pb2.DEPLOYMENT_KIND_ADOPT, request.environment, request)
+        return deployment_pb2.AdoptDriftResponse(deployment=made)
+
     def _find(self, deployment_id: str, context: grpc.ServicerContext) -> deployment_pb2.ConfigDeployment:
         if deployment_id not in self.daemon.deployments:
             Refusal(
@@ -486,6 +497,16 @@ class Deployments(deployment_pb2_grpc.DeploymentServiceServicer):
         self.daemon.enter(request, context)
         return deployment_pb2.CancelDeploymentResponse(deployment=self._find(request.deployment_id, context))
 
+    def ExportDeployment(
+        self, request: deployment_pb2.ExportDeploymentRequest, context: grpc.ServicerContext
+    ) -> Iterator[deployment_pb2.ExportDeploymentResponse]:
+        self.daemon.enter(request, context)
+        self._find(request.deployment_id, context)
+        for piece in self.daemon.pieces:
+            yield deployment_pb2.ExportDeploymentResponse(tar=piece)
+        if self.daemon.torn:
+            context.abort(grpc.StatusCode.DATA_LOSS, "cannot read a content from history")
+
     def WatchDeployments(
         self, request: deployment_pb2.WatchDeploymentsRequest, context: grpc.ServicerContext
     ) -> Iterator[deployment_pb2.WatchDeploymentsResponse]:
@@ -510,3 +531,15 @@ class Daemon(daemon_pb2_grpc.DaemonServiceServicer):
     ) -> daemon_pb2.ReloadResponse:
         self.daemon.enter(request, context)
         return daemon_pb2.ReloadResponse(changed=self.daemon.changed)
+
+    def VerifyHistory(
+        self, request: daemon_pb2.VerifyHistoryRequest, context: grpc.ServicerContext
+    ) -> daemon_pb2.VerifyHistoryResponse:
+        self.daemon.enter(request, context)
+        return daemon_pb2.VerifyHistoryResponse(damages=self.daemon.damages)
+
+    def CollectHistory(
+        self, request: daemon_pb2.CollectHistoryRequest, context: grpc.ServicerContext
+    ) -> daemon_pb2.CollectHistoryResponse:
+        self.daemon.enter(request, context)
+        return daemon_pb2.CollectHistoryResponse(deployments=3, contents=20, bytes_returned=4096)

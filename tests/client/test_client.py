@@ -157,6 +157,15 @@ def test_rollback_and_restore_send_everything(client: Client, daemon: FakeDaemon
     assert daemon.requests[-1].on_behalf_of == "bob"
 
 
+def test_adopt_sends_everything(client: Client, daemon: FakeDaemon) -> None:
+    client.adopt("canal", ["a", "d"], reason="mine", expected_sequence=4)
+    sent = daemon.requests[-1]
+    assert (sent.environment, list(sent.paths), sent.reason) == ("canal", ["a", "d"], "mine")
+    assert (sent.expected_sequence, bool(sent.request_id)) == (4, True)
+    with pytest.raises(InvalidRequestError, match="must be a list"):
+        client.adopt("canal", "a")
+
+
 def test_plan_can_leave_the_diffs_out(client: Client, daemon: FakeDaemon) -> None:
     client.plan("canal", ["x"], diff=False)
     assert daemon.requests[-1].no_diff
@@ -355,10 +364,13 @@ def test_daemon_that_is_slow_to_greet_is_not_given_up(socket_path: Path) -> None
 
 
 def pour(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # either end may be the first to go
+    """Hand on what comes, until either end goes; then end both."""
+    with contextlib.suppress(OSError):
         while part := source.recv(65536):
             target.sendall(part)
-        target.shutdown(socket.SHUT_WR)
+    for each in (source, target):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 def test_daemon_that_does_not_come_back_is_unreachable_within_the_timeout(daemon: FakeDaemon) -> None:

@@ -10,6 +10,8 @@ from headgate.v1 import daemon_pb2 as pb
 _SERVICE = "/headgate.v1.DaemonService/"
 _SERVING = 1
 _RELOAD_SECONDS = 120.0
+_HISTORY_SECONDS = 3600.0
+"""For what reads all of history, however much there is."""
 
 
 def status() -> Call[pb.GetStatusResponse, pb.GetStatusResponse]:
@@ -32,6 +34,30 @@ def reload(asked: Asked) -> Call[pb.ReloadResponse, list[str]]:
         lambda answer: list(answer.changed),
         "reload the configuration",
         at_least=_RELOAD_SECONDS,
+    )
+
+
+def verify_history() -> Call[pb.VerifyHistoryResponse, pb.VerifyHistoryResponse]:
+    """VerifyHistory."""
+    return Call(
+        f"{_SERVICE}VerifyHistory",
+        pb.VerifyHistoryRequest(),
+        pb.VerifyHistoryResponse,
+        lambda answer: answer,
+        "verify history",
+        at_least=_HISTORY_SECONDS,
+    )
+
+
+def collect_history(asked: Asked) -> Call[pb.CollectHistoryResponse, pb.CollectHistoryResponse]:
+    """CollectHistory."""
+    return Call(
+        f"{_SERVICE}CollectHistory",
+        pb.CollectHistoryRequest(request_id=new_request_id(asked)),
+        pb.CollectHistoryResponse,
+        lambda answer: answer,
+        "collect history",
+        at_least=_HISTORY_SECONDS,
     )
 
 

@@ -115,6 +115,26 @@ def restore(deployment_id: str, order: Order) -> Call[pb.RestoreResponse, pb.Con
     )
 
 
+def adopt(
+    environment: str, paths: Iterable[str], order: Order
+) -> Call[pb.AdoptDriftResponse, pb.ConfigDeployment]:
+    """AdoptDrift."""
+    return Call(
+        f"{_SERVICE}AdoptDrift",
+        pb.AdoptDriftRequest(
+            environment=environment,
+            paths=_files(paths, f"adopt {environment}", "paths"),
+            reason=order.get("reason", ""),
+            on_behalf_of=order.get("on_behalf_of", ""),
+            request_id=new_request_id(order),
+            expected_sequence=order.get("expected_sequence"),
+        ),
+        pb.AdoptDriftResponse,
+        lambda answer: answer.deployment,
+        f"adopt {environment}",
+    )
+
+
 def get(deployment_id: str) -> Call[pb.GetDeploymentResponse, pb.ConfigDeployment]:
     """GetDeployment."""
     return Call(
@@ -160,6 +180,16 @@ def cancel(deployment_id: str, asked: Asked) -> Call[pb.CancelDeploymentResponse
     )
 
 
+def export(deployment_id: str) -> Stream[pb.ExportDeploymentResponse]:
+    """ExportDeployment."""
+    return Stream(
+        f"{_SERVICE}ExportDeployment",
+        lambda _revision: pb.ExportDeploymentRequest(deployment_id=deployment_id),
+        pb.ExportDeploymentResponse,
+        f"export {deployment_id}",
+    )
+
+
 def watch(environment: str, deployment_id: str) -> Stream[pb.WatchDeploymentsResponse]:
     """WatchDeployments."""
     return Stream(
@@ -172,8 +202,8 @@ def watch(environment: str, deployment_id: str) -> Stream[pb.WatchDeploymentsRes
     )
 
 
-def _files(config_files: Iterable[str], what: str) -> list[str]:
+def _files(config_files: Iterable[str], what: str, field: str = "config_files") -> list[str]:
     """Return the files as a list; one text is a mistake, which would be sent letter by letter."""
     if isinstance(config_files, str):
-        raise InvalidRequestError(what, [Fault("config_files", "must be a list of texts")])
+        raise InvalidRequestError(what, [Fault(field, "must be a list of texts")])
     return list(config_files)

@@ -49,13 +49,15 @@ def _of_environment(environment: Environment) -> Iterator[Concern]:
     if sync.HasField("halt") or sync.state == SYNC_STATE_HALTED:
         yield Concern(
             f"{name} is halted{_since(sync.halt)}: {sync.halt.message or sync.message} ({sync.halt.reason})",
-            f"bring the sources back as they were, or accept them as they are: headgate env resume {name}",
+            _way_on(name, sync.halt.reason),
         )
     if sync.HasField("hold") or sync.state == SYNC_STATE_HELD:
         many = f"{len(sync.hold.paths)} path{'s' if len(sync.hold.paths) != 1 else ''}"
+        adopted = sync.hold.deployment_id.startswith("adopt_")
+        did, it = ("adopted", "adoption") if adopted else ("undid", "rollback")
         yield Concern(
-            f"{name} is held{_since(sync.hold)}: {sync.hold.deployment_id} undid {many}, auto-sync keeps it so",
-            f"change the sources there, or give the rollback up: headgate env resume {name}",
+            f"{name} is held{_since(sync.hold)}: {sync.hold.deployment_id} {did} {many}, auto-sync keeps it so",
+            f"change the sources there, or give the {it} up: headgate env resume {name}",
         )
     if sync.state == SYNC_STATE_FAILING:
         again = f"; next try {moment(sync.next_attempt_at)}" if sync.HasField("next_attempt_at") else ""
@@ -70,7 +72,7 @@ def _of_environment(environment: Environment) -> Iterator[Concern]:
         more = ", ..." if sync.drifted_count > len(sync.drifted[:3]) else ""
         yield Concern(
             f"{name}: {sync.drifted_count} at the target no longer as deployed: {listed}{more}",
-            f"headgate plan {name}",
+            f"see what a deployment would overwrite: headgate plan {name}; or keep it: headgate adopt {name}",
         )
     if sync.HasField("pause"):
         until = f" until {moment(sync.pause.until)}" if sync.pause.HasField("until") else ""
@@ -94,6 +96,12 @@ def _of_source(source: WatchedSource, *, told: bool) -> Iterator[Concern]:
         yield Concern(f"source {source.path} is polled{for_whom}: {source.message}", urgent=False)
     elif source.message:
         yield Concern(f"source {source.path}{for_whom}: {source.message}", urgent=False)
+
+
+def _way_on(name: str, reason: str) -> str:
+    if reason == "DRIFTED":
+        return f"keep the edits: headgate adopt {name}; or have them overwritten: headgate env resume {name}"
+    return f"bring the sources back as they were, or accept them as they are: headgate env resume {name}"
 
 
 def _since(what: object) -> str:

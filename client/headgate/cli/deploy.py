@@ -24,7 +24,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _PATIENCE = 300.0
 
 
-def _order_options(function: _Function) -> _Function:
+def order_options(function: _Function) -> _Function:
     """Add what every request for a deployment may say, and whether to wait."""
     for option in (
         click.option(
@@ -50,7 +50,7 @@ def _order_options(function: _Function) -> _Function:
 @click.command("deploy", cls=Verb)
 @click.argument("name", type=EnvironmentName())
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path())
-@_order_options
+@order_options
 @click.option("--allow-empty", is_flag=True, help="Deploy although the sources hold no file at all.")
 @click.option("--allow-mass-removal", is_flag=True, help="Deploy although most files would be removed.")
 @with_session
@@ -70,13 +70,13 @@ def deploy(
     """
     with session.client() as client:
         wanted = files_for_daemon(client, name, files)
-        _follow(session, client, client.deploy(name, wanted, **order), wait=wait, timeout=timeout)
+        follow(session, client, client.deploy(name, wanted, **order), wait=wait, timeout=timeout)
 
 
 @click.command("rollback", cls=Verb)
 @click.argument("deployment_id", type=DeploymentId())
 @click.option("--include-later", is_flag=True, help="Undo every later deployment as well.")
-@_order_options
+@order_options
 @with_session
 def rollback(session: Session, deployment_id: str, *, wait: bool, timeout: float, **order: Any) -> None:  # noqa: ANN401 -- as above
     """Undo a deployment, by a new one.
@@ -84,20 +84,20 @@ def rollback(session: Session, deployment_id: str, *, wait: bool, timeout: float
     Auto-sync does not bring back what was undone before the sources change, or somebody deploys or resumes.
     """
     with session.client() as client:
-        _follow(session, client, client.rollback(deployment_id, **order), wait=wait, timeout=timeout)
+        follow(session, client, client.rollback(deployment_id, **order), wait=wait, timeout=timeout)
 
 
 @click.command("restore", cls=Verb)
 @click.argument("deployment_id", type=DeploymentId())
-@_order_options
+@order_options
 @with_session
 def restore(session: Session, deployment_id: str, *, wait: bool, timeout: float, **order: Any) -> None:  # noqa: ANN401 -- as above
     """Return to the state that a deployment left."""
     with session.client() as client:
-        _follow(session, client, client.restore(deployment_id, **order), wait=wait, timeout=timeout)
+        follow(session, client, client.restore(deployment_id, **order), wait=wait, timeout=timeout)
 
 
-def _follow(session: Session, client: Client, asked: ConfigDeployment, *, wait: bool, timeout: float) -> None:
+def follow(session: Session, client: Client, asked: ConfigDeployment, *, wait: bool, timeout: float) -> None:
     """Wait for a deployment, if asked, and print what became of it; exit 1 unless it succeeded."""
     from headgate.records import deployment_record  # noqa: PLC0415 -- brings protobuf
 

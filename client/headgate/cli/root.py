@@ -24,10 +24,12 @@ _VERBS = {
     "deploy": "headgate.cli.deploy:deploy",
     "rollback": "headgate.cli.deploy:rollback",
     "restore": "headgate.cli.deploy:restore",
+    "adopt": "headgate.cli.adopt:adopt",
     "cancel": "headgate.cli.deployments:cancel",
     "deployments": "headgate.cli.deployments:deployments",
     "show": "headgate.cli.deployments:show",
     "watch": "headgate.cli.watch:watch",
+    "history": "headgate.cli.history:history",
     "reload": "headgate.cli.status:reload",
     "completion": "headgate.cli.completion:completion",
 }

@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headgate.v1 import environment_pb2 as headgate_dot_v1_dot_environment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headgate/v1/daemon.proto\x12\x0bheadgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadgate/v1/environment.proto\"\xe4\x01\n\rWatchedSource\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x04mode\x18\x02 \x01(\x0e\x32\x16.headgate.v1.WatchMode\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x13\n\x0b\x64irectories\x18\x04 \x01(\x04\x12\x31\n\rlast_event_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_scan_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x65nvironments\x18\x07 \x03(\t\"8\n\x07Problem\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\"\x12\n\x10GetStatusRequest\"\xff\x01\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fstate_directory\x18\x04 \x01(\t\x12+\n\x07sources\x18\x05 \x03(\x0b\x32\x1a.headgate.v1.WatchedSource\x12.\n\x0c\x65nvironments\x18\x06 \x03(\x0b\x32\x18.headgate.v1.Environment\x12&\n\x08problems\x18\x07 \x03(\x0b\x32\x14.headgate.v1.Problem\"#\n\rReloadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"!\n\x0eReloadResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t*m\n\tWatchMode\x12\x1a\n\x16WATCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11WATCH_MODE_EVENTS\x10\x01\x12\x16\n\x12WATCH_MODE_POLLING\x10\x02\x12\x15\n\x11WATCH_MODE_ABSENT\x10\x03\x32\x9e\x01\n\rDaemonService\x12J\n\tGetStatus\x12\x1d.headgate.v1.GetStatusRequest\x1a\x1e.headgate.v1.GetStatusResponse\x12\x41\n\x06Reload\x12\x1a.headgate.v1.ReloadRequest\x1a\x1b.headgate.v1.ReloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headgate/v1/daemon.proto\x12\x0bheadgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadgate/v1/environment.proto\"\xe4\x01\n\rWatchedSource\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x04mode\x18\x02 \x01(\x0e\x32\x16.headgate.v1.WatchMode\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x13\n\x0b\x64irectories\x18\x04 \x01(\x04\x12\x31\n\rlast_event_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_scan_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x65nvironments\x18\x07 \x03(\t\"8\n\x07Problem\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\"\x12\n\x10GetStatusRequest\"\xff\x01\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fstate_directory\x18\x04 \x01(\t\x12+\n\x07sources\x18\x05 \x03(\x0b\x32\x1a.headgate.v1.WatchedSource\x12.\n\x0c\x65nvironments\x18\x06 \x03(\x0b\x32\x18.headgate.v1.Environment\x12&\n\x08problems\x18\x07 \x03(\x0b\x32\x14.headgate.v1.Problem\"#\n\rReloadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"!\n\x0eReloadResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t\"\x16\n\x14VerifyHistoryRequest\"?\n\x15VerifyHistoryResponse\x12\x0f\n\x07\x64\x61mages\x18\x01 \x03(\t\x12\x15\n\romitted_count\x18\x02 \x01(\x04\"+\n\x15\x43ollectHistoryRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"W\n\x16\x43ollectHistoryResponse\x12\x13\n\x0b\x64\x65ployments\x18\x01 \x01(\x04\x12\x10\n\x08\x63ontents\x18\x02 \x01(\x04\x12\x16\n\x0e\x62ytes_returned\x18\x03 \x01(\x04*m\n\tWatchMode\x12\x1a\n\x16WATCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11WATCH_MODE_EVENTS\x10\x01\x12\x16\n\x12WATCH_MODE_POLLING\x10\x02\x12\x15\n\x11WATCH_MODE_ABSENT\x10\x03\x32\xd1\x02\n\rDaemonService\x12J\n\tGetStatus\x12\x1d.headgate.v1.GetStatusRequest\x1a\x1e.headgate.v1.GetStatusResponse\x12\x41\n\x06Reload\x12\x1a.headgate.v1.ReloadRequest\x1a\x1b.headgate.v1.ReloadResponse\x12V\n\rVerifyHistory\x12!.headgate.v1.VerifyHistoryRequest\x1a\".headgate.v1.VerifyHistoryResponse\x12Y\n\x0e\x43ollectHistory\x12\".headgate.v1.CollectHistoryRequest\x1a#.headgate.v1.CollectHistoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headgate.v1.daemon_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHMODE']._serialized_start=744
-  _globals['_WATCHMODE']._serialized_end=853
+  _globals['_WATCHMODE']._serialized_start=967
+  _globals['_WATCHMODE']._serialized_end=1076
   _globals['_WATCHEDSOURCE']._serialized_start=106
   _globals['_WATCHEDSOURCE']._serialized_end=334
   _globals['_PROBLEM']._serialized_start=336
@@ -47,6 +47,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELOADREQUEST']._serialized_end=707
   _globals['_RELOADRESPONSE']._serialized_start=709
   _globals['_RELOADRESPONSE']._serialized_end=742
-  _globals['_DAEMONSERVICE']._serialized_start=856
-  _globals['_DAEMONSERVICE']._serialized_end=1014
+  _globals['_VERIFYHISTORYREQUEST']._serialized_start=744
+  _globals['_VERIFYHISTORYREQUEST']._serialized_end=766
+  _globals['_VERIFYHISTORYRESPONSE']._serialized_start=768
+  _globals['_VERIFYHISTORYRESPONSE']._serialized_end=831
+  _globals['_COLLECTHISTORYREQUEST']._serialized_start=833
+  _globals['_COLLECTHISTORYREQUEST']._serialized_end=876
+  _globals['_COLLECTHISTORYRESPONSE']._serialized_start=878
+  _globals['_COLLECTHISTORYRESPONSE']._serialized_end=965
+  _globals['_DAEMONSERVICE']._serialized_start=1079
+  _globals['_DAEMONSERVICE']._serialized_end=1416
 # @@protoc_insertion_point(module_scope)

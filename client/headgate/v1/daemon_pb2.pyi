@@ -220,3 +220,91 @@ class ReloadResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReloadResponse: _TypeAlias = ReloadResponse  # noqa: Y015
+
+@_typing.final
+class VerifyHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyHistoryRequest: _TypeAlias = VerifyHistoryRequest  # noqa: Y015
+
+@_typing.final
+class VerifyHistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAMAGES_FIELD_NUMBER: _builtins.int
+    OMITTED_COUNT_FIELD_NUMBER: _builtins.int
+    omitted_count: _builtins.int
+    """How many more there are."""
+    @_builtins.property
+    def damages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For people: each damage on a line of its own, at most 10,000 of them. None: all is well."""
+
+    def __init__(
+        self,
+        *,
+        damages: _abc.Iterable[_builtins.str] | None = ...,
+        omitted_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damages", b"damages", "omitted_count", b"omitted_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyHistoryResponse: _TypeAlias = VerifyHistoryResponse  # noqa: Y015
+
+@_typing.final
+class CollectHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectHistoryRequest: _TypeAlias = CollectHistoryRequest  # noqa: Y015
+
+@_typing.final
+class CollectHistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENTS_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    BYTES_RETURNED_FIELD_NUMBER: _builtins.int
+    deployments: _builtins.int
+    """Deployments that were dropped: they can be neither rolled back, nor restored, nor exported any more. Their records stay."""
+    contents: _builtins.int
+    """Contents of files, and directories of trees, that were dropped."""
+    bytes_returned: _builtins.int
+    """By how many bytes history's file is smaller."""
+    def __init__(
+        self,
+        *,
+        deployments: _builtins.int = ...,
+        contents: _builtins.int = ...,
+        bytes_returned: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_returned", b"bytes_returned", "contents", b"contents", "deployments", b"deployments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectHistoryResponse: _TypeAlias = CollectHistoryResponse  # noqa: Y015

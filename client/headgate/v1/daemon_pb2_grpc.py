@@ -45,6 +45,16 @@ class DaemonServiceStub:
                 request_serializer=headgate_dot_v1_dot_daemon__pb2.ReloadRequest.SerializeToString,
                 response_deserializer=headgate_dot_v1_dot_daemon__pb2.ReloadResponse.FromString,
                 _registered_method=True)
+        self.VerifyHistory = channel.unary_unary(
+                '/headgate.v1.DaemonService/VerifyHistory',
+                request_serializer=headgate_dot_v1_dot_daemon__pb2.VerifyHistoryRequest.SerializeToString,
+                response_deserializer=headgate_dot_v1_dot_daemon__pb2.VerifyHistoryResponse.FromString,
+                _registered_method=True)
+        self.CollectHistory = channel.unary_unary(
+                '/headgate.v1.DaemonService/CollectHistory',
+                request_serializer=headgate_dot_v1_dot_daemon__pb2.CollectHistoryRequest.SerializeToString,
+                response_deserializer=headgate_dot_v1_dot_daemon__pb2.CollectHistoryResponse.FromString,
+                _registered_method=True)
 
 
 class DaemonServiceServicer:
@@ -65,6 +75,23 @@ class DaemonServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyHistory(self, request, context):
+        """VerifyHistory reads all of history again and compares every content with its digest. Takes as long as reading that much
+        from the disk does; deployments go on meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectHistory(self, request, context):
+        """CollectHistory drops at once what exceeds the limits in the configuration ([retention]), as happens by itself at intervals,
+        with all content that nothing refers to any more. Deployments go on meanwhile. DATA_LOSS where something that is kept cannot
+        be read: then nothing is dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DaemonServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +104,16 @@ def add_DaemonServiceServicer_to_server(servicer, server):
                     servicer.Reload,
                     request_deserializer=headgate_dot_v1_dot_daemon__pb2.ReloadRequest.FromString,
                     response_serializer=headgate_dot_v1_dot_daemon__pb2.ReloadResponse.SerializeToString,
+            ),
+            'VerifyHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyHistory,
+                    request_deserializer=headgate_dot_v1_dot_daemon__pb2.VerifyHistoryRequest.FromString,
+                    response_serializer=headgate_dot_v1_dot_daemon__pb2.VerifyHistoryResponse.SerializeToString,
+            ),
+            'CollectHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectHistory,
+                    request_deserializer=headgate_dot_v1_dot_daemon__pb2.CollectHistoryRequest.FromString,
+                    response_serializer=headgate_dot_v1_dot_daemon__pb2.CollectHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +171,60 @@ class DaemonService:
             '/headgate.v1.DaemonService/Reload',
             headgate_dot_v1_dot_daemon__pb2.ReloadRequest.SerializeToString,
             headgate_dot_v1_dot_daemon__pb2.ReloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headgate.v1.DaemonService/VerifyHistory',
+            headgate_dot_v1_dot_daemon__pb2.VerifyHistoryRequest.SerializeToString,
+            headgate_dot_v1_dot_daemon__pb2.VerifyHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headgate.v1.DaemonService/CollectHistory',
+            headgate_dot_v1_dot_daemon__pb2.CollectHistoryRequest.SerializeToString,
+            headgate_dot_v1_dot_daemon__pb2.CollectHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

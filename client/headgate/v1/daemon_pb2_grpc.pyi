@@ -37,6 +37,15 @@ class DaemonServiceStub:
     """GetStatus answers "is everything all right, and if not, what do I do"."""
     Reload: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.ReloadRequest, _daemon_pb2.ReloadResponse]
     """Reload reads the configuration file again, all or nothing, and scans every source."""
+    VerifyHistory: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.VerifyHistoryRequest, _daemon_pb2.VerifyHistoryResponse]
+    """VerifyHistory reads all of history again and compares every content with its digest. Takes as long as reading that much
+    from the disk does; deployments go on meanwhile.
+    """
+    CollectHistory: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.CollectHistoryRequest, _daemon_pb2.CollectHistoryResponse]
+    """CollectHistory drops at once what exceeds the limits in the configuration ([retention]), as happens by itself at intervals,
+    with all content that nothing refers to any more. Deployments go on meanwhile. DATA_LOSS where something that is kept cannot
+    be read: then nothing is dropped.
+    """
 
 @_typing.type_check_only
 class DaemonServiceAsyncStub(DaemonServiceStub):
@@ -47,6 +56,15 @@ class DaemonServiceAsyncStub(DaemonServiceStub):
     """GetStatus answers "is everything all right, and if not, what do I do"."""
     Reload: _aio.UnaryUnaryMultiCallable[_daemon_pb2.ReloadRequest, _daemon_pb2.ReloadResponse]  # type: ignore[assignment]
     """Reload reads the configuration file again, all or nothing, and scans every source."""
+    VerifyHistory: _aio.UnaryUnaryMultiCallable[_daemon_pb2.VerifyHistoryRequest, _daemon_pb2.VerifyHistoryResponse]  # type: ignore[assignment]
+    """VerifyHistory reads all of history again and compares every content with its digest. Takes as long as reading that much
+    from the disk does; deployments go on meanwhile.
+    """
+    CollectHistory: _aio.UnaryUnaryMultiCallable[_daemon_pb2.CollectHistoryRequest, _daemon_pb2.CollectHistoryResponse]  # type: ignore[assignment]
+    """CollectHistory drops at once what exceeds the limits in the configuration ([retention]), as happens by itself at intervals,
+    with all content that nothing refers to any more. Deployments go on meanwhile. DATA_LOSS where something that is kept cannot
+    be read: then nothing is dropped.
+    """
 
 class DaemonServiceServicer(metaclass=_abc_1.ABCMeta):
     """DaemonService tells how the daemon itself is and makes it read its configuration again."""
@@ -66,5 +84,26 @@ class DaemonServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_daemon_pb2.ReloadResponse, _abc.Awaitable[_daemon_pb2.ReloadResponse]]:
         """Reload reads the configuration file again, all or nothing, and scans every source."""
+
+    @_abc_1.abstractmethod
+    def VerifyHistory(
+        self,
+        request: _daemon_pb2.VerifyHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.VerifyHistoryResponse, _abc.Awaitable[_daemon_pb2.VerifyHistoryResponse]]:
+        """VerifyHistory reads all of history again and compares every content with its digest. Takes as long as reading that much
+        from the disk does; deployments go on meanwhile.
+        """
+
+    @_abc_1.abstractmethod
+    def CollectHistory(
+        self,
+        request: _daemon_pb2.CollectHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.CollectHistoryResponse, _abc.Awaitable[_daemon_pb2.CollectHistoryResponse]]:
+        """CollectHistory drops at once what exceeds the limits in the configuration ([retention]), as happens by itself at intervals,
+        with all content that nothing refers to any more. Deployments go on meanwhile. DATA_LOSS where something that is kept cannot
+        be read: then nothing is dropped.
+        """
 
 def add_DaemonServiceServicer_to_server(servicer: DaemonServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -61,6 +61,8 @@ class _DeploymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deploy
     """Undo one or more deployments."""
     DEPLOYMENT_KIND_RESTORE: _DeploymentKind.ValueType  # 3
     """Return to the state that a deployment left."""
+    DEPLOYMENT_KIND_ADOPT: _DeploymentKind.ValueType  # 4
+    """Take edits by hand at the target into history; nothing there changes."""
 
 class DeploymentKind(_DeploymentKind, metaclass=_DeploymentKindEnumTypeWrapper):
     """DeploymentKind says what a deployment does."""
@@ -72,6 +74,8 @@ DEPLOYMENT_KIND_ROLLBACK: DeploymentKind.ValueType  # 2
 """Undo one or more deployments."""
 DEPLOYMENT_KIND_RESTORE: DeploymentKind.ValueType  # 3
 """Return to the state that a deployment left."""
+DEPLOYMENT_KIND_ADOPT: DeploymentKind.ValueType  # 4
+"""Take edits by hand at the target into history; nothing there changes."""
 Global___DeploymentKind: _TypeAlias = DeploymentKind  # noqa: Y015
 
 class _DeploymentTrigger:
@@ -782,6 +786,65 @@ class RestoreResponse(_message.Message):
 Global___RestoreResponse: _TypeAlias = RestoreResponse  # noqa: Y015
 
 @_typing.final
+class AdoptDriftRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    environment: _builtins.str
+    reason: _builtins.str
+    on_behalf_of: _builtins.str
+    request_id: _builtins.str
+    expected_sequence: _builtins.int
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Relative to the target, or absolute and inside it; a directory stands for all below it. Empty: all that has drifted."""
+
+    def __init__(
+        self,
+        *,
+        environment: _builtins.str = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+        on_behalf_of: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        expected_sequence: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_sequence", b"_expected_sequence", "expected_sequence", b"expected_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_sequence", b"_expected_sequence", "environment", b"environment", "expected_sequence", b"expected_sequence", "on_behalf_of", b"on_behalf_of", "paths", b"paths", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_sequence: _TypeAlias = _typing.Literal["expected_sequence"]  # noqa: Y015
+    _WhichOneofArgType__expected_sequence: _TypeAlias = _typing.Literal["_expected_sequence", b"_expected_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_sequence) -> _WhichOneofReturnType__expected_sequence | None: ...
+
+Global___AdoptDriftRequest: _TypeAlias = AdoptDriftRequest  # noqa: Y015
+
+@_typing.final
+class AdoptDriftResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployment(self) -> Global___ConfigDeployment: ...
+    def __init__(
+        self,
+        *,
+        deployment: Global___ConfigDeployment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptDriftResponse: _TypeAlias = AdoptDriftResponse  # noqa: Y015
+
+@_typing.final
 class GetDeploymentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -918,6 +981,45 @@ class CancelDeploymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelDeploymentResponse: _TypeAlias = CancelDeploymentResponse  # noqa: Y015
+
+@_typing.final
+class ExportDeploymentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDeploymentRequest: _TypeAlias = ExportDeploymentRequest  # noqa: Y015
+
+@_typing.final
+class ExportDeploymentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAR_FIELD_NUMBER: _builtins.int
+    tar: _builtins.bytes
+    """The next bytes of the archive, at most 64 KiB."""
+    def __init__(
+        self,
+        *,
+        tar: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tar", b"tar"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDeploymentResponse: _TypeAlias = ExportDeploymentResponse  # noqa: Y015
 
 @_typing.final
 class WatchDeploymentsRequest(_message.Message):

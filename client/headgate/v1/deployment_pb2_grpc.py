@@ -56,6 +56,11 @@ class DeploymentServiceStub:
                 request_serializer=headgate_dot_v1_dot_deployment__pb2.RestoreRequest.SerializeToString,
                 response_deserializer=headgate_dot_v1_dot_deployment__pb2.RestoreResponse.FromString,
                 _registered_method=True)
+        self.AdoptDrift = channel.unary_unary(
+                '/headgate.v1.DeploymentService/AdoptDrift',
+                request_serializer=headgate_dot_v1_dot_deployment__pb2.AdoptDriftRequest.SerializeToString,
+                response_deserializer=headgate_dot_v1_dot_deployment__pb2.AdoptDriftResponse.FromString,
+                _registered_method=True)
         self.GetDeployment = channel.unary_unary(
                 '/headgate.v1.DeploymentService/GetDeployment',
                 request_serializer=headgate_dot_v1_dot_deployment__pb2.GetDeploymentRequest.SerializeToString,
@@ -70,6 +75,11 @@ class DeploymentServiceStub:
                 '/headgate.v1.DeploymentService/CancelDeployment',
                 request_serializer=headgate_dot_v1_dot_deployment__pb2.CancelDeploymentRequest.SerializeToString,
                 response_deserializer=headgate_dot_v1_dot_deployment__pb2.CancelDeploymentResponse.FromString,
+                _registered_method=True)
+        self.ExportDeployment = channel.unary_stream(
+                '/headgate.v1.DeploymentService/ExportDeployment',
+                request_serializer=headgate_dot_v1_dot_deployment__pb2.ExportDeploymentRequest.SerializeToString,
+                response_deserializer=headgate_dot_v1_dot_deployment__pb2.ExportDeploymentResponse.FromString,
                 _registered_method=True)
         self.WatchDeployments = channel.unary_stream(
                 '/headgate.v1.DeploymentService/WatchDeployments',
@@ -112,6 +122,14 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdoptDrift(self, request, context):
+        """AdoptDrift takes edits by hand at a target into history as they are, as a new deployment that changes nothing there.
+        What the sources want at those paths is held back until it changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDeployment(self, request, context):
         """GetDeployment reads one deployment whole.
         """
@@ -128,6 +146,16 @@ class DeploymentServiceServicer:
 
     def CancelDeployment(self, request, context):
         """CancelDeployment stops a deployment that waits or is still before its first change to the target.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportDeployment(self, request, context):
+        """ExportDeployment streams the state that a deployment left, as a tar archive: what Headgate managed at the target then, with
+        modes and symbolic links, from history. Refused (FAILED_PRECONDITION) where the target never had that state (NOT_REACHED),
+        history has dropped it (HISTORY_COLLECTED), or files were at the target before Headgate deployed there, so that history
+        never had them (CONTENT_NOT_HELD). A stream that does not end with OK is no whole archive.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,6 +192,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     request_deserializer=headgate_dot_v1_dot_deployment__pb2.RestoreRequest.FromString,
                     response_serializer=headgate_dot_v1_dot_deployment__pb2.RestoreResponse.SerializeToString,
             ),
+            'AdoptDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdoptDrift,
+                    request_deserializer=headgate_dot_v1_dot_deployment__pb2.AdoptDriftRequest.FromString,
+                    response_serializer=headgate_dot_v1_dot_deployment__pb2.AdoptDriftResponse.SerializeToString,
+            ),
             'GetDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDeployment,
                     request_deserializer=headgate_dot_v1_dot_deployment__pb2.GetDeploymentRequest.FromString,
@@ -178,6 +211,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.CancelDeployment,
                     request_deserializer=headgate_dot_v1_dot_deployment__pb2.CancelDeploymentRequest.FromString,
                     response_serializer=headgate_dot_v1_dot_deployment__pb2.CancelDeploymentResponse.SerializeToString,
+            ),
+            'ExportDeployment': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportDeployment,
+                    request_deserializer=headgate_dot_v1_dot_deployment__pb2.ExportDeploymentRequest.FromString,
+                    response_serializer=headgate_dot_v1_dot_deployment__pb2.ExportDeploymentResponse.SerializeToString,
             ),
             'WatchDeployments': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchDeployments,
@@ -306,6 +344,33 @@ class DeploymentService:
             _registered_method=True)
 
     @staticmethod
+    def AdoptDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headgate.v1.DeploymentService/AdoptDrift',
+            headgate_dot_v1_dot_deployment__pb2.AdoptDriftRequest.SerializeToString,
+            headgate_dot_v1_dot_deployment__pb2.AdoptDriftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetDeployment(request,
             target,
             options=(),
@@ -376,6 +441,33 @@ class DeploymentService:
             '/headgate.v1.DeploymentService/CancelDeployment',
             headgate_dot_v1_dot_deployment__pb2.CancelDeploymentRequest.SerializeToString,
             headgate_dot_v1_dot_deployment__pb2.CancelDeploymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headgate.v1.DeploymentService/ExportDeployment',
+            headgate_dot_v1_dot_deployment__pb2.ExportDeploymentRequest.SerializeToString,
+            headgate_dot_v1_dot_deployment__pb2.ExportDeploymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

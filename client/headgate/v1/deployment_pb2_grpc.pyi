@@ -45,12 +45,22 @@ class DeploymentServiceStub:
     """
     Restore: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.RestoreRequest, _deployment_pb2.RestoreResponse]
     """Restore returns to the state that a deployment left, undoing every later one, as a new deployment."""
+    AdoptDrift: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.AdoptDriftRequest, _deployment_pb2.AdoptDriftResponse]
+    """AdoptDrift takes edits by hand at a target into history as they are, as a new deployment that changes nothing there.
+    What the sources want at those paths is held back until it changes.
+    """
     GetDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.GetDeploymentRequest, _deployment_pb2.GetDeploymentResponse]
     """GetDeployment reads one deployment whole."""
     ListDeployments: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentsRequest, _deployment_pb2.ListDeploymentsResponse]
     """ListDeployments reads deployments newest first, in pages, with counts in place of the lists of files."""
     CancelDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.CancelDeploymentResponse]
     """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+    ExportDeployment: _grpc.UnaryStreamMultiCallable[_deployment_pb2.ExportDeploymentRequest, _deployment_pb2.ExportDeploymentResponse]
+    """ExportDeployment streams the state that a deployment left, as a tar archive: what Headgate managed at the target then, with
+    modes and symbolic links, from history. Refused (FAILED_PRECONDITION) where the target never had that state (NOT_REACHED),
+    history has dropped it (HISTORY_COLLECTED), or files were at the target before Headgate deployed there, so that history
+    never had them (CONTENT_NOT_HELD). A stream that does not end with OK is no whole archive.
+    """
     WatchDeployments: _grpc.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentsRequest, _deployment_pb2.WatchDeploymentsResponse]
     """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
     place of the lists of files. GetDeployment reads one whole.
@@ -73,12 +83,22 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """
     Restore: _aio.UnaryUnaryMultiCallable[_deployment_pb2.RestoreRequest, _deployment_pb2.RestoreResponse]  # type: ignore[assignment]
     """Restore returns to the state that a deployment left, undoing every later one, as a new deployment."""
+    AdoptDrift: _aio.UnaryUnaryMultiCallable[_deployment_pb2.AdoptDriftRequest, _deployment_pb2.AdoptDriftResponse]  # type: ignore[assignment]
+    """AdoptDrift takes edits by hand at a target into history as they are, as a new deployment that changes nothing there.
+    What the sources want at those paths is held back until it changes.
+    """
     GetDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.GetDeploymentRequest, _deployment_pb2.GetDeploymentResponse]  # type: ignore[assignment]
     """GetDeployment reads one deployment whole."""
     ListDeployments: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentsRequest, _deployment_pb2.ListDeploymentsResponse]  # type: ignore[assignment]
     """ListDeployments reads deployments newest first, in pages, with counts in place of the lists of files."""
     CancelDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.CancelDeploymentResponse]  # type: ignore[assignment]
     """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+    ExportDeployment: _aio.UnaryStreamMultiCallable[_deployment_pb2.ExportDeploymentRequest, _deployment_pb2.ExportDeploymentResponse]  # type: ignore[assignment]
+    """ExportDeployment streams the state that a deployment left, as a tar archive: what Headgate managed at the target then, with
+    modes and symbolic links, from history. Refused (FAILED_PRECONDITION) where the target never had that state (NOT_REACHED),
+    history has dropped it (HISTORY_COLLECTED), or files were at the target before Headgate deployed there, so that history
+    never had them (CONTENT_NOT_HELD). A stream that does not end with OK is no whole archive.
+    """
     WatchDeployments: _aio.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentsRequest, _deployment_pb2.WatchDeploymentsResponse]  # type: ignore[assignment]
     """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
     place of the lists of files. GetDeployment reads one whole.
@@ -124,6 +144,16 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Restore returns to the state that a deployment left, undoing every later one, as a new deployment."""
 
     @_abc_1.abstractmethod
+    def AdoptDrift(
+        self,
+        request: _deployment_pb2.AdoptDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_pb2.AdoptDriftResponse, _abc.Awaitable[_deployment_pb2.AdoptDriftResponse]]:
+        """AdoptDrift takes edits by hand at a target into history as they are, as a new deployment that changes nothing there.
+        What the sources want at those paths is held back until it changes.
+        """
+
+    @_abc_1.abstractmethod
     def GetDeployment(
         self,
         request: _deployment_pb2.GetDeploymentRequest,
@@ -146,6 +176,18 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_pb2.CancelDeploymentResponse, _abc.Awaitable[_deployment_pb2.CancelDeploymentResponse]]:
         """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+
+    @_abc_1.abstractmethod
+    def ExportDeployment(
+        self,
+        request: _deployment_pb2.ExportDeploymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_deployment_pb2.ExportDeploymentResponse], _abc.AsyncIterator[_deployment_pb2.ExportDeploymentResponse]]:
+        """ExportDeployment streams the state that a deployment left, as a tar archive: what Headgate managed at the target then, with
+        modes and symbolic links, from history. Refused (FAILED_PRECONDITION) where the target never had that state (NOT_REACHED),
+        history has dropped it (HISTORY_COLLECTED), or files were at the target before Headgate deployed there, so that history
+        never had them (CONTENT_NOT_HELD). A stream that does not end with OK is no whole archive.
+        """
 
     @_abc_1.abstractmethod
     def WatchDeployments(

@@ -25,7 +25,7 @@ from headgated.core.errors import Fault, HeadgateError, InvalidRequestError, Lim
 from headgated.core.orders import Caller
 
 _log = logging.getLogger(__name__)
-_READS = ("Get", "List", "Plan", "Check")
+_READS = ("Get", "List", "Plan", "Check", "Verify")
 """How the names of RPCs begin that change nothing, so that a client that goes away ends them. All others go on."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

@@ -72,6 +72,20 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """`[retention]`: what history keeps. What exceeds any limit goes, the oldest first."""
+
+    count: int = _key(100, count(1, 1_000_000))
+    """Deployments of each environment."""
+    max_age: float = _key(90 * 86400.0, duration(60, 36500 * 86400))
+    """Seconds."""
+    max_size: int = _key(10 * GIB, size(1024**2, 1024**2 * GIB))
+    """Bytes, of all environments together."""
+    interval: float = _key(3600.0, duration(1, 30 * 86400))
+    """Seconds between two collections."""
+
+
+@dataclass(frozen=True, slots=True)
 class RootSettings:
     """`[roots]`: directories that sources and targets must be in. None: they may be anywhere."""
 
@@ -87,6 +101,7 @@ class Settings:
     settle: SettleSettings = SettleSettings()
     watch: WatchSettings = WatchSettings()
     limits: LimitSettings = LimitSettings()
+    retention: RetentionSettings = RetentionSettings()
     roots: RootSettings = RootSettings()
 
 

@@ -39,6 +39,8 @@ class DeploymentKind(StrEnum):
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
     RESTORE = "restore"
+    ADOPT = "adopt"
+    """Takes edits at the target into history; changes nothing there."""
 
 
 class Trigger(StrEnum):

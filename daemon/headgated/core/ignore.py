@@ -1,6 +1,6 @@
 """Which names are left out: gitignore rules.
 
-Promises: what git makes of an ignore file, byte for byte (precedence, negation, `**`, nested files), and a time to match
+Promises: what git's manual says of an ignore file, on bytes (precedence, negation, `**`, nested files), and a time to match
 that is bounded by length of pattern times length of path, so that whoever writes a pattern cannot stall the daemon.
 It reads no files, and decides nothing about what is below an ignored directory: nobody looks in there, and so, as with git,
 no negation brings it back.

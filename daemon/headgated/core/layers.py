@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape, join
-from headgated.core.tree import EMPTY, Directory, Node
+from headgated.core.tree import EMPTY, Directory, Node, directories_in
 
-_REMEMBERED = 50_000
+_SLACK = 10_000
+"""Entries that may be remembered beyond need before they are let go."""
 
 
 class Layers:
@@ -20,6 +21,8 @@ class Layers:
 
     def __init__(self) -> None:
         self._memory: dict[tuple[bytes, ...], Directory] = {}
+        self._weight = self._needed = 0
+        """Entries that are remembered now, and that were when last something was let go."""
 
     def overlay(self, trees: Sequence[Directory]) -> Directory:
         """Return all of `trees` in one; the root's attributes are never ours.
@@ -36,9 +39,15 @@ class Layers:
                 hint="rename it in one of the sources",
                 paths=clashes,
             )
-        if len(self._memory) > _REMEMBERED:
-            self._memory.clear()
-        return Directory(EMPTY.entry, result.children)
+        if self._weight > 2 * self._needed + _SLACK:
+            self._let_go(result)
+        return result if result.entry == EMPTY.entry else Directory(EMPTY.entry, result.children)
+
+    def _let_go(self, present: Directory) -> None:
+        """Forget what the present tree does not hold: each edit leaves a directory behind that nobody asks for again."""
+        there = {directory.digest for directory in directories_in(present)}
+        self._memory = {key: known for key, known in self._memory.items() if known.digest in there}
+        self._weight = self._needed = sum(len(known.children) for known in self._memory.values())
 
     def _overlay(self, trees: Sequence[Directory], at: bytes, clashes: list[str]) -> Directory:
         if not trees:
@@ -52,6 +61,7 @@ class Layers:
             known = Directory(trees[-1].entry, self._children(trees, at, clashes))
             if len(clashes) == found:
                 self._memory[key] = known
+                self._weight += len(known.children)
         return known
 
     def _children(self, trees: Sequence[Directory], at: bytes, clashes: list[str]) -> dict[bytes, Node]:

@@ -53,4 +53,17 @@ class RestoreOrder:
     request_id: str = ""
 
 
-Order = DeployOrder | RollbackOrder | RestoreOrder
+@dataclass(frozen=True, slots=True)
+class AdoptOrder:
+    """Take edits by hand at an environment's target into history as they are."""
+
+    environment: str
+    paths: tuple[str, ...] = ()
+    """Relative to the target, or absolute and inside it; a directory stands for all below it; empty: all that has drifted."""
+    reason: str = ""
+    on_behalf_of: str = ""
+    expected_sequence: int | None = None
+    request_id: str = ""
+
+
+Order = DeployOrder | RollbackOrder | RestoreOrder | AdoptOrder

@@ -41,8 +41,19 @@ class Plan:
 
 
 def affected(managed: Directory, wanted: Directory) -> dict[bytes, Entry | None]:
-    """Return each path where wanted differs from managed, with what is wanted there: the paths to look at live."""
-    return {path: after for path, _, after in diff(managed, wanted)}
+    """Return each path where wanted differs from managed, with what is wanted there: the paths to look at live.
+
+    The directories that these are in are among them: one may be gone from the target, or be something else by now.
+    """
+    paths = {path: after for path, _, after in diff(managed, wanted)}
+    for path in [path for path, after in paths.items() if after is not None]:
+        above = parent(path)
+        while above and above not in paths:
+            node = lookup(wanted, above)
+            if node is not None:
+                paths[above] = own(node)
+            above = parent(above)
+    return paths
 
 
 def make_plan(
@@ -63,7 +74,8 @@ def make_plan(
         prune: remove what left the sources; otherwise it stays, and stays managed.
 
     Raises:
-        DeploymentFailedError: TYPE_CLASH where a live directory with content that is not ours stands in the way.
+        DeploymentFailedError: TYPE_CLASH where a live directory with content that is not ours stands in the way of a file or
+            symlink, or a file or symlink that is not ours in the way of a directory.
     """
     planner = _Planner(managed, wanted, live, foreign, prune=prune)
     return planner.run()
@@ -83,7 +95,7 @@ class _Planner:
         self.changes: dict[bytes, Change] = {}
         self.edits: dict[bytes, Node | None] = {}
         self.notes: list[str] = []
-        self.clashes: list[str] = []
+        self.clashes: dict[str, str] = {}
 
     def run(self) -> Plan:
         for path in sorted(self.wanted):
@@ -93,14 +105,17 @@ class _Planner:
             else:
                 self._want(path, entry)
         if self.clashes:
+            clash, what = next(iter(self.clashes.items()))
             raise DeploymentFailedError(
-                f"cannot deploy: {self.clashes[0]} is a directory with content that Headgate did not put there",
+                f"cannot deploy: {clash} {what}",
                 reason="TYPE_CLASH",
-                hint="move that directory away, or give the file another name in the source",
+                hint="move it away, or use another name in the source",
                 paths=self.clashes,
             )
         result = edit(self.managed, self.edits)
-        changed = sum(1 for c in self.changes.values() if c.wanted is not None and c.wanted.kind != Kind.DIRECTORY)
+        changed = sum(
+            1 for c in self.changes.values() if c.wanted is not None and c.wanted.kind != Kind.DIRECTORY
+        )
         return Plan(
             changes=tuple(self.changes[path] for path in sorted(self.changes, key=_order)),
             result=result,
@@ -123,8 +138,14 @@ class _Planner:
             self.changes[path] = Change(path, live, entry)
 
     def _want_directory(self, path: bytes, entry: Entry, live: Entry | None, ours: Entry | None) -> None:
-        """A directory that was there before us stays as it is and does not become ours."""
-        if live is not None and live.kind == Kind.DIRECTORY and (ours is None or ours.mode is None):
+        """A directory that was there before us stays as it is and does not become ours; what else was there is not replaced."""
+        managed = ours is not None and (ours.kind != Kind.DIRECTORY or ours.mode is not None)
+        if live is not None and live.kind != Kind.DIRECTORY and not managed:
+            self.clashes[escape(path)] = (
+                "stands where a directory is to be, and Headgate did not put it there"
+            )
+            return
+        if live is not None and live.kind == Kind.DIRECTORY and not (managed and _is_directory(ours)):
             entry = replace(entry, mode=None, uid=None, gid=None)
         self.edits[path] = entry
         if not entry.matches(live):
@@ -135,8 +156,12 @@ class _Planner:
         inside = self.foreign.get(path, {})
         for below, entry in inside.items():
             ours = lookup(self.managed, below)
-            if ours is None or not own(ours).matches(entry) or (entry.kind == Kind.DIRECTORY and own(ours).mode is None):
-                self.clashes.append(escape(path))
+            if (
+                ours is None
+                or not own(ours).matches(entry)
+                or (entry.kind == Kind.DIRECTORY and own(ours).mode is None)
+            ):
+                self.clashes[escape(path)] = "is a directory with content that Headgate did not put there"
                 return False
         for below, entry in inside.items():
             self.changes[below] = Change(below, entry, None)
@@ -167,6 +192,10 @@ class _Planner:
             self.changes[path] = Change(path, live, None)
         else:
             self.notes.append(f"{escape(path)} left the sources and stays: it was changed at the target")
+
+
+def _is_directory(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind == Kind.DIRECTORY
 
 
 def _order(path: bytes) -> list[bytes]:

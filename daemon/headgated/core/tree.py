@@ -3,7 +3,7 @@
 A `Directory` names itself by the SHA-256 of its own attributes and of everything below it, so equal parts of two trees are
 recognised without looking inside, and an edited tree shares all that did not change with the one it came from.
 An `Entry` is one path without what is below it; plans, observations and records speak of entries.
-Nothing here recurses: a tree may be as deep as a path can be long.
+Nothing here but `==` recurses: a tree may be as deep as a path can be long.
 """
 
 from __future__ import annotations
@@ -184,6 +184,14 @@ def decode_all(encoded: bytes) -> Iterator[tuple[bytes, Entry, bytes]]:
 def own(node: Node) -> Entry:
     """Return the entry of a node, without what is below it."""
     return node.entry if isinstance(node, Directory) else node
+
+
+def directories_in(tree: Directory) -> Iterator[Directory]:
+    """Yield a directory and every directory below it."""
+    yield tree
+    for node in tree.children.values():
+        if isinstance(node, Directory):
+            yield from directories_in(node)
 
 
 def lookup(tree: Directory, path: bytes) -> Node | None:

@@ -84,6 +84,22 @@ def check_reached(record: ConfigDeployment, verb: str) -> None:
         )
 
 
+def collected(deployment_id: str, held: Sequence[str], verb: str) -> RefusedError:
+    """Return why nothing can be done with a deployment whose content history has dropped.
+
+    Args:
+        deployment_id: the deployment.
+        held: those of its environment that history still has, oldest first.
+        verb: what was to be done with it.
+    """
+    oldest = f"; the oldest state that it still has: headgate restore {held[0]}" if held else ""
+    return RefusedError(
+        f"cannot {verb} {deployment_id}: history no longer holds its content",
+        reason="HISTORY_COLLECTED",
+        hint=f"deploy the wanted content anew{oldest}",
+    )
+
+
 def plan_undo(
     result: Directory,
     wanted: Mapping[bytes, Entry | None],

@@ -19,6 +19,7 @@ _HINTS = {
     errno.EROFS: "mount the file system read-write",
 }
 _PREFIX, _SUFFIX = ".headgate-", ".tmp"
+_PAGE = bytes(4096)
 
 
 def write_durable(
@@ -52,6 +53,27 @@ def write_durable(
         raise
     except OSError as error:
         raise not_writable(directory / name, error) from error
+
+
+def check_writable(directory: Path) -> None:
+    """Find out whether anything can be written to a directory now: try a page, and take it away again.
+
+    Raises:
+        UnavailableError: STATE_NOT_WRITABLE, with path and cause.
+    """
+    trial = directory / f"{_PREFIX}{secrets.token_hex(6)}{_SUFFIX}"
+    try:
+        descriptor = os.open(
+            trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            if os.write(descriptor, _PAGE) < len(_PAGE):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+            os.unlink(trial)
+    except OSError as error:
+        raise not_writable(directory, error) from error
 
 
 def remove_durable(path: Path) -> None:
@@ -107,8 +129,11 @@ def not_writable(path: Path, error: OSError) -> UnavailableError:
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
     """A sync that fails is not tried again: the kernel reports a lost write once, and the next sync says that all is well."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
         os.fchmod(descriptor, mode)
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

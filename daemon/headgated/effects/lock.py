@@ -46,29 +46,23 @@ class StateLock:
             self._descriptor = None
 
     def _take(self) -> int:
-        """Lock the file that has the name: one that somebody removed meanwhile locks nobody out."""
-        while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.lexists(self._path) and os.path.samestat(
-                    os.fstat(descriptor), os.lstat(self._path)
-                ):
-                    _sign(descriptor)
-                    return descriptor
-            except BlockingIOError:
-                holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-                os.close(descriptor)
-                raise RefusedError(
-                    f"cannot use {self._directory}: another daemon (process {holder}) has it",
-                    reason="STATE_LOCKED",
-                    hint="stop that one first, or name another directory with --state-dir",
-                    paths=[str(self._directory)],
-                ) from None
-            except BaseException:
-                os.close(descriptor)
-                raise
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
+            raise RefusedError(
+                f"cannot use {self._directory}: another daemon (process {holder}) has it",
+                reason="STATE_LOCKED",
+                hint="stop that one first, or name another directory with --state-dir",
+                paths=[str(self._directory)],
+            ) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        _sign(descriptor)
+        return descriptor
 
 
 def _sign(descriptor: int) -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from headgated.core.deployment import ConfigDeployment, DeploymentStatus
 from headgated.core.environment import Environment, Pause, auto_sync_by_default
 from headgated.core.errors import Fault, InvalidRequestError, RefusedError
-from headgated.core.orders import Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
+from headgated.core.orders import AdoptOrder, Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
 from headgated.core.report import emptied
+from headgated.effects.history import Collected
 from headgated.effects.records import Cursor
 from headgated.engine.answers import Answers
 from headgated.engine.deployer import ConfigurationDeployer
@@ -192,6 +194,10 @@ class Control:
         """Accept a return to an older state; returns it in PENDING."""
         return await self._accept("restore", order, caller)
 
+    async def adopt(self, order: AdoptOrder, caller: Caller) -> ConfigDeployment:
+        """Accept that edits at a target are taken over; returns it in PENDING."""
+        return await self._accept("adopt", order, caller)
+
     async def cancel(self, deployment_id: str, caller: Caller, *, request_id: str = "") -> ConfigDeployment:
         """Take a deployment back that has not changed anything yet."""
         record = await self.get_deployment(deployment_id)
@@ -247,6 +253,30 @@ class Control:
             self._fleet.changed(root)
         return []
 
+    async def verify_history(self) -> list[str]:
+        """Read all of history again; returns a line for each damage."""
+        return await self._fleet.run(self._deployer.housekeeping.verify)
+
+    async def collect_history(self, caller: Caller, *, request_id: str = "") -> Collected:
+        """Drop what history need not keep."""
+
+        def collect() -> str:
+            log.info("%s asked to collect history", caller.user)
+            return json.dumps(astuple(self._deployer.housekeeping.collect()))
+
+        return Collected(*json.loads(await self._once("", request_id, "collect history", None, collect)))
+
+    async def export_deployment(self, deployment_id: str) -> AsyncGenerator[bytes, None]:
+        """Yield the state that a deployment left, as a tar archive in pieces of at most 64 KiB."""
+        pieces = self._deployer.housekeeping.export(deployment_id)
+        try:
+            while piece := await self._fleet.run(next, pieces, b""):
+                yield piece
+        finally:
+            # While a thread still works on it, it cannot be closed; it ends when that thread lets go of it.
+            with contextlib.suppress(ValueError):
+                pieces.close()
+
     async def _accept(self, verb: str, order: Order, caller: Caller) -> ConfigDeployment:
         """Give an order an id and queue it. Orders of one environment are queued in the order of their sequences."""
         environment = await self._fleet.run(self._environment_of, order)
@@ -292,7 +322,7 @@ class Control:
         return await asyncio.shield(task)
 
     def _environment_of(self, order: Order) -> str:
-        if isinstance(order, DeployOrder):
+        if isinstance(order, DeployOrder | AdoptOrder):
             return self._deployer.get_environment_config(order.environment).name
         return self._deployer.get_deployment_status(order.deployment_id).environment
 

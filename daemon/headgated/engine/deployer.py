@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,12 +16,14 @@ from headgated.core.config import Settings
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.environment import Environment, EnvironmentType, auto_sync_by_default
 from headgated.core.errors import Fault, HeadgateError, InvalidRequestError
-from headgated.core.orders import Caller, DeployOrder, RestoreOrder, RollbackOrder
+from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
 from headgated.effects.history import History
 from headgated.effects.lock import StateLock
 from headgated.effects.records import DeploymentStore, EnvironmentStore
 from headgated.effects.scan import ScanLimits
+from headgated.effects.target import Target
 from headgated.engine.environments import Environments
+from headgated.engine.housekeeping import Housekeeping
 from headgated.engine.jobs import Jobs
 from headgated.engine.ledger import Ledger, utc_now
 from headgated.engine.planning import Planning
@@ -45,6 +48,7 @@ class ConfigurationDeployer:
         on_deployment: told of each deployment that is new or has changed (counts in place of lists).
         on_environment: told of each environment that is new, has changed or is gone, by name.
         watch, unwatch: told of each source directory that is first or no longer subscribed to.
+        open_target: makes what looks at and changes a target directory; for tests.
 
     Raises:
         RefusedError: STATE_LOCKED, another deployer has the directory.
@@ -60,6 +64,7 @@ class ConfigurationDeployer:
         on_environment: Callable[[str], None] = _nobody,
         watch: Callable[[str], None] = _nobody,
         unwatch: Callable[[str], None] = _nobody,
+        open_target: Callable[[str], Target] = Target,
     ) -> None:
         self.settings = settings or Settings()
         self.workspace_dir = Path(workspace_dir).absolute()
@@ -76,7 +81,7 @@ class ConfigurationDeployer:
             self.environments = Environments(store, self.workspace_dir, roots.sources, roots.targets)
             scan_limits = ScanLimits(max_files=limits.max_files, max_file_bytes=limits.max_file_size)
             self.sources = Sources(scan_limits, watch, unwatch)
-            self.planning = Planning(self.sources, self.history)
+            self.planning = Planning(self.sources, self.history, open_target)
             self.jobs = Jobs(
                 self.environments,
                 self._runtimes,
@@ -86,7 +91,10 @@ class ConfigurationDeployer:
                 tell=on_environment,
                 recover=lambda name: self._recovery.recover(name),  # noqa: PLW0108 - made only below
             )
-            self._recovery = Recovery(self.history, self.ledger, self.jobs.succeed_interrupted)
+            self.housekeeping = Housekeeping(
+                self.environments, self.ledger, self.history, self.settings.retention
+            )
+            self._recovery = Recovery(self.history, self.ledger, self.jobs.succeed_interrupted, open_target)
             self._open()
         except BaseException:
             self._lock.release()
@@ -235,6 +243,24 @@ class ConfigurationDeployer:
         """Return to the state that a deployment left, as a new one. Raises as `rollback_deployment` does."""
         return self.jobs.run(self.jobs.prepare(RestoreOrder(deployment_id), Caller(deployed_by)))
 
+    def adopt_drift(
+        self, environment_name: str, paths: Sequence[str | Path] = (), *, deployed_by: str = "system"
+    ) -> ConfigDeployment:
+        """Take edits by hand at a target into history as they are, as a deployment that changes nothing there.
+
+        Args:
+            environment_name: whose target.
+            paths: relative to the target, or absolute and inside it; none: all that has drifted.
+            deployed_by: who asks.
+
+        Raises:
+            NotFoundError: there is no such environment.
+            RefusedError: NOT_DRIFTED, there is nothing to adopt.
+            DeploymentFailedError: why not; nothing has changed.
+        """
+        order = AdoptOrder(environment_name, tuple(map(str, paths)))
+        return self.jobs.run(self.jobs.prepare(order, Caller(deployed_by)))
+
     def get_deployment_status(self, deployment_id: str) -> ConfigDeployment:
         """Return a deployment as it stands.
 
@@ -294,14 +320,17 @@ class ConfigurationDeployer:
             head = self.history.head(environment.name)
             if head is not None:
                 runtime.managed, runtime.current_id = head.managed, head.deployment_id
-            runtime.last = self.ledger.store.last(environment.name)
-            if runtime.current_id:
-                runtime.last_success_at = self.ledger.store.get(runtime.current_id).finished_at
+                runtime.sequence = head.sequence
         except HeadgateError as error:
             runtime.misfit = runtime.misfit or error.message
             log.exception("cannot deploy to %s", environment.name)
+        runtime.last = self.ledger.store.last(environment.name)
         if runtime.last is not None:
-            runtime.sequence = runtime.last.sequence
+            runtime.sequence = max(runtime.sequence, runtime.last.sequence)
+        self.ledger.store.pass_over(environment.name, runtime.sequence)
+        if runtime.current_id:
+            with suppress(HeadgateError):  # its record is damaged, and named; what is deployed is in history
+                runtime.last_success_at = self.ledger.store.get(runtime.current_id).finished_at
         self.sources.subscribe(environment)
 
 

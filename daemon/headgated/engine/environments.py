@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from headgated.core.environment import Environment, faults
+from headgated.core.environment import Environment, Strategy, faults
 from headgated.core.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -155,7 +155,7 @@ class Environments:
         self._all[environment.name] = environment
 
     def _check(self, what: str, environment: Environment) -> None:
-        found = faults(environment)
+        found = faults(environment) + _unavailable_faults(environment)
         if not found:
             found = (
                 self._place_faults(environment)
@@ -223,6 +223,26 @@ def _other_faults(target: Place, own: Sequence[tuple[str, Place]], other: Enviro
         Fault(field, f"{source.path} overlaps {theirs.path}, the target of {other.name}")
         for field, source in own
         if source.overlaps(theirs)
+    ]
+
+
+def _unavailable_faults(environment: Environment) -> list[Fault]:
+    """Refuse what the interface knows and this version does not do yet: nobody may believe that a check runs which does not."""
+    policies = environment.policies
+    found = [
+        Fault(f"policies.{kind}", f"no command {name!r:.80} is defined; this version runs no commands yet")
+        for kind, names in (
+            ("checks", policies.checks),
+            ("reloads", policies.reloads),
+            ("health", policies.health),
+        )
+        for name in names
+    ]
+    if policies.strategy == Strategy.ATOMIC:
+        found.append(Fault("policies.strategy", "atomic is not available in this version yet; use in-place"))
+    return found + [
+        Fault(f"secrets.{name}", "secrets are not available in this version yet")
+        for name in environment.secrets
     ]
 
 

@@ -61,7 +61,7 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
         Notes on what could not be tidied up. The intent stands until the caller says `History.applied`.
 
     Raises:
-        HeadgateError: why not; the target is as it was before.
+        HeadgateError: why not; the target is as it was before, unless the reason is UNDO_FAILED.
     """
     plan, content, record = work.plan, work.content, work.record
     changes, deployment_id = plan.changes, record.deployment_id
@@ -87,8 +87,9 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
         raise
     try:
         target.apply(what)
-    except HeadgateError:
-        history.abandoned(deployment_id)
+    except HeadgateError as error:
+        if error.reason != "UNDO_FAILED":  # Else the intent stands, for recovery to try again.
+            history.abandoned(deployment_id)
         raise
     return tuple(target.finish(what))
 

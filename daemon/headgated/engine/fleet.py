@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from headgated.core.environment import Environment
+from headgated.core.errors import NotFoundError
 from headgated.core.settle import Settle
 from headgated.effects.watch import Watcher
 from headgated.engine.deployer import ConfigurationDeployer
+from headgated.engine.drift import Drift
 from headgated.engine.jobs import Job
 from headgated.engine.syncing import Syncing
 from headgated.engine.worker import Worker
@@ -26,16 +28,31 @@ log = logging.getLogger("headgated.sync")
 
 T = TypeVar("T")
 THREADS = 64
+GATHER = 0.25
+"""Seconds in which more events from a target are waited for before it is looked at."""
+LONGEST_STOP = 45.0
+"""Seconds that work under way has to end at stop; less than systemd waits (TimeoutStopSec=)."""
+LOOK_EVERY = 1.0
+"""Seconds between looks at a target at least."""
 
 
 class Fleet:
     """Runs one worker for each environment. Lives on the loop."""
 
-    def __init__(self, deployer: ConfigurationDeployer, watcher: Watcher, syncing: Syncing) -> None:
+    def __init__(
+        self,
+        deployer: ConfigurationDeployer,
+        watcher: Watcher,
+        syncing: Syncing,
+        tell: Callable[[str], None],
+    ) -> None:
         self._deployer, self._watcher, self._syncing = deployer, watcher, syncing
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="deploy")
         self._workers: dict[str, Worker] = {}
         self._hashing: asyncio.Task[None] | None = None
+        self._drift = Drift(deployer.environments, deployer.planning, tell)
+        self._edited: set[str] = set()
+        self._looking: dict[str, asyncio.Task[None]] = {}
 
     def start(self) -> None:
         """Begin to work for every environment."""
@@ -43,14 +60,32 @@ class Fleet:
             self.enlist(environment)
         self._hashing = asyncio.create_task(self._distrust_now_and_then())
 
-    async def stop(self) -> None:
-        """End every worker after what it does now."""
+    async def stop(self, within: float = LONGEST_STOP) -> bool:
+        """End every worker after what it does now; tell whether all ended within so many seconds.
+
+        One that did not hangs, on a file system that does not answer. Its thread may go on at any time, so the caller has to end
+        the process at once and must not release the state directory before; the next start makes right what was begun.
+        """
+        end = time.monotonic() + within
         if self._hashing is not None:
             self._hashing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._hashing
-        await asyncio.gather(*(worker.stop() for worker in self._workers.values()))
-        self._pool.shutdown(wait=True)
+        for looking in self._looking.values():
+            looking.cancel()
+        await asyncio.gather(*self._looking.values(), return_exceptions=True)
+        stops = {asyncio.create_task(worker.stop()): name for name, worker in self._workers.items()}
+        hanging = (await asyncio.wait(stops, timeout=within))[1] if stops else set()
+        rest = asyncio.create_task(asyncio.to_thread(self._pool.shutdown))
+        _, late = await asyncio.wait({rest}, timeout=max(1.0, end - time.monotonic()))
+        if late:
+            names = ", ".join(sorted(stops[task] for task in hanging)) or "a request"
+            log.critical(
+                "cannot end the work for %s within %d s: a file system does not answer", names, within
+            )
+            return False
+        await asyncio.gather(*stops, return_exceptions=True)
+        return True
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
         """Run a blocking function in the pool."""
@@ -75,6 +110,7 @@ class Fleet:
         )
         self._workers[name] = worker
         worker.start()
+        self.target_changed(name)
 
     async def dismiss(self, name: str) -> None:
         """End the work for an environment."""
@@ -102,6 +138,30 @@ class Fleet:
         for name in self._deployer.sources.subscribers(root):
             if name in self._workers:
                 self._workers[name].changed()
+
+    def target_changed(self, name: str) -> None:
+        """Have a target looked at, beside whatever its worker does: soon, and at most about once a second."""
+        if name not in self._workers:
+            return
+        self._edited.add(name)
+        if name not in self._looking:
+            self._looking[name] = asyncio.create_task(self._look_at(name), name=f"drift {name}")
+
+    async def _look_at(self, name: str) -> None:
+        try:
+            while name in self._edited and name in self._workers:
+                await asyncio.sleep(GATHER)
+                self._edited.discard(name)
+                was = self._deployer.runtime(name).drifted_count
+                if await self.run(self._drift.look, self._deployer.runtime(name)) or was:
+                    self.nudge(name)
+                await asyncio.sleep(LOOK_EVERY - GATHER)
+        except NotFoundError:
+            pass  # It is deleted.
+        except Exception:
+            log.exception("cannot look for drift in %s", name)
+        finally:
+            del self._looking[name]
 
     def _settle(self, environment: Environment) -> Settle:
         policies, defaults = environment.policies, self._deployer.settings.settle

@@ -6,20 +6,23 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 
 from headgated.core.deployment import Changes, DeploymentError
 from headgated.core.environment import Environment
+from headgated.core.errors import UnavailableError
 from headgated.core.plan import Change
 from headgated.core.report import changes_of, file_change, version_of
-from headgated.core.tree import Entry
+from headgated.core.tree import Entry, lookup, own
 from headgated.effects.watch import Watcher
 from headgated.engine.comparing import changed_settings, line_diffs
 from headgated.engine.deployer import ConfigurationDeployer
+from headgated.engine.drift import in_the_way, look_at_all, refusal
 from headgated.engine.ledger import utc_now
 from headgated.engine.overview import view
 from headgated.engine.planning import Allowed, Planned, UnsoundError, again_when_moved
 from headgated.engine.runtime import Runtime
-from headgated.engine.views import EnvironmentView, PlanView, SourceView, StatusView, SyncView
+from headgated.engine.views import EnvironmentView, PlanView, Problem, SourceView, StatusView, SyncView
 
 DRIFT_LISTED = 1000
 
@@ -41,7 +44,7 @@ class Inspection:
         return [view(e, self._deployer.runtime(e.name)) for e in self._deployer.list_environments()]
 
     def status(self) -> StatusView:
-        """Return how the daemon is."""
+        """Return how the daemon is. Tries whether the state directory can be written."""
         watched = {state.root: state for state in self._watcher.states()}
         sources = []
         for path, names in self._deployer.sources.all().items():
@@ -65,8 +68,16 @@ class Inspection:
             state_directory=str(self._deployer.workspace_dir),
             sources=tuple(sources),
             environments=tuple(self.environments()),
-            problems=tuple(self._deployer.problems),
+            problems=(*self._deployer.problems, *self._unwritable()),
         )
+
+    def _unwritable(self) -> list[Problem]:
+        """Return why nothing can be deployed anywhere, if that is so now."""
+        try:
+            self._deployer.ledger.store.check_writable()
+        except UnavailableError as error:
+            return [Problem(error.reason, f"nothing is deployed: {error.message}", error.hint)]
+        return []
 
     def plan(self, name: str, config_files: tuple[str, ...], with_diff: bool) -> PlanView:  # noqa: FBT001 - called through a pool
         """Return what a deployment would change now, and what would stand in its way."""
@@ -79,10 +90,15 @@ class Inspection:
                 return PlanView(name, version_of(runtime.managed), Changes(), blocked=unsound)
             planned = again_when_moved(lambda: self._planned(runtime, environment, config_files))
             blocked = self._blocked(runtime, environment, planned)
+            look_at_all(runtime, environment, self._deployer.planning)
             drifted = tuple(
-                file_change(Change(path, live, deployed), runtime.managed)
-                for path, deployed, live in self._deployer.planning.drift(runtime, environment)[:DRIFT_LISTED]
+                file_change(Change(path, live, own(node)), runtime.managed)
+                for path, live in islice(sorted(runtime.edits.known.items()), DRIFT_LISTED)
+                if (node := lookup(runtime.managed, path)) is not None
             )
+            edited = in_the_way(runtime, environment)
+            if edited:
+                blocked = DeploymentError.of(refusal(name, edited))
             changes = changes_of(planned.plan, runtime.managed)
             target = self._deployer.planning.target(runtime, environment)
 

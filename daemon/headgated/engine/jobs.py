@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from headgated.core import lifecycle
@@ -21,23 +22,27 @@ from headgated.core.deployment import (
     SettingChange,
     Trigger,
 )
-from headgated.core.environment import Environment, Hold, SourceMark
+from headgated.core.environment import DriftPolicy, Environment, Hold, SourceMark
 from headgated.core.errors import (
     ConflictError,
     DeploymentFailedError,
     Fault,
     HeadgateError,
     InvalidRequestError,
+    NotFoundError,
     RefusedError,
+    TargetMovedError,
 )
 from headgated.core.hold import rejected
-from headgated.core.orders import Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
-from headgated.core.plan import Plan
+from headgated.core.orders import AdoptOrder, Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
+from headgated.core.plan import Change, Plan
 from headgated.core.report import changes_of, version_of
 from headgated.core.tree import Directory, Entry
-from headgated.core.undo import check_reached, check_undoable, standing_after
+from headgated.core.undo import check_reached, check_undoable, collected, standing_after
 from headgated.effects.history import History
+from headgated.engine.adoption import NOT_DRIFTED, asked_paths, plan_adoption, rejected_by, take_over
 from headgated.engine.comparing import changed_settings
+from headgated.engine.drift import DRIFTED, forget_changed, in_the_way, look_at_all, refusal
 from headgated.engine.environments import Environments
 from headgated.engine.execution import Work, execute
 from headgated.engine.ledger import Ledger, failed, utc_now
@@ -46,6 +51,9 @@ from headgated.engine.runtime import Runtime
 from headgated.engine.wanted import Wanted
 
 log = logging.getLogger("headgated.deploy")
+
+UNFINISHED = frozenset({"UNDO_FAILED", "STATE_NOT_WRITABLE"})
+"""Reasons after which history may hold an intent that has to be brought to its end before anything else."""
 
 
 @dataclass(slots=True)
@@ -89,6 +97,9 @@ class Jobs:
         if isinstance(order, DeployOrder):
             name, kind = self._environments.get(order.environment).name, DeploymentKind.DEPLOY
             _check_names(order.config_files)
+        elif isinstance(order, AdoptOrder):
+            name, kind = self._environments.get(order.environment).name, DeploymentKind.ADOPT
+            _check_names(order.paths, "paths")
         else:
             target = self._ledger.get(order.deployment_id)
             name = self._environments.get(target.environment).name
@@ -97,6 +108,7 @@ class Jobs:
         runtime = self._runtimes[name]
         _check_usable(runtime)
         _check_sequence(name, order.expected_sequence, runtime.sequence)
+        self._check_drift(runtime, order)
         record = self._ledger.begin(
             name,
             kind,
@@ -104,7 +116,7 @@ class Jobs:
             trigger=Trigger.REQUEST,
             reason=order.reason,
             on_behalf_of=order.on_behalf_of,
-            config_files=order.config_files if isinstance(order, DeployOrder) else (),
+            config_files=_named(order),
         )
         runtime.sequence = max(runtime.sequence, record.sequence)
         return Job(record, order)
@@ -173,8 +185,14 @@ class Jobs:
             self._ledger.progress(record, step, done, total)
 
         work = Work(plan, planned.content, record, environment.config_path, managed)
-        notes = execute(self._history, self._planning.target(runtime, environment), work, progress)
+        carry_out = take_over if record.kind == DeploymentKind.ADOPT else execute
+        try:
+            notes = carry_out(self._history, self._planning.target(runtime, environment), work, progress)
+        except HeadgateError as error:
+            runtime.needs_recovery = error.reason in UNFINISHED
+            raise
         runtime.managed, runtime.current_id = plan.result, record.deployment_id
+        forget_changed(runtime, plan)
         notes = (*record.changes.notes, *notes)
         record = replace(
             record, changes=replace(record.changes, settings_changed=self._settings(plan), notes=notes)
@@ -223,6 +241,8 @@ class Jobs:
         environment = self._environments.get(record.environment)
         undone = record.rollback_info.undone if record.rollback_info is not None else ()
         hold = self._hold(record, undone) if undone else None
+        if record.kind == DeploymentKind.ADOPT:
+            hold = _adoption_hold(environment, record, self._history.changes(record.deployment_id), None)
         self._note_success(environment, None, hold)
         self.succeed(record)
 
@@ -253,7 +273,10 @@ class Jobs:
         self.make_usable(runtime)
         environment = self._environments.get(runtime.name)
         order = job.order
+        if isinstance(order, AdoptOrder):
+            return self._adopt(runtime, environment, record, job)
         if isinstance(order, DeployOrder):
+            self._refuse_drift(runtime, environment)
             planned = self._plan(runtime, environment, order, loose=loose)
             return self.carry_out(runtime, environment, record, planned, job=job)
         target = self._ledger.get(order.deployment_id)
@@ -285,28 +308,85 @@ class Jobs:
         allowed = Allowed(empty=order.allow_empty, mass_removal=order.allow_mass_removal)
         return self._planning.plan_sources(runtime, environment, wanted, full=True, allowed=allowed)
 
+    def _check_drift(self, runtime: Runtime, order: Order) -> None:
+        """Refuse at once what drift, or that there is none, is in the way of; where a deployment runs, that is left for later."""
+        if runtime.needs_recovery or not runtime.lock.acquire(blocking=False):
+            return
+        try:
+            environment = self._environments.get(runtime.name)
+            if isinstance(order, AdoptOrder):
+                self._plan_adoption(runtime, environment, order)
+            elif isinstance(order, DeployOrder):
+                self._refuse_drift(runtime, environment)
+        except DeploymentFailedError as error:
+            if error.reason in (NOT_DRIFTED, DRIFTED):
+                raise RefusedError(
+                    error.message, reason=error.reason, hint=error.hint, paths=error.paths
+                ) from error
+        except TargetMovedError:
+            pass  # It is tried again when it is carried out.
+        finally:
+            runtime.lock.release()
+
+    def _refuse_drift(self, runtime: Runtime, environment: Environment) -> None:
+        """Refuse to overwrite edits where the policy says so and nobody said that it may be done."""
+        if environment.policies.drift == DriftPolicy.REFUSE:
+            look_at_all(runtime, environment, self._planning)
+            paths = in_the_way(runtime, environment)
+            if paths:
+                raise refusal(runtime.name, paths)
+
+    def _plan_adoption(self, runtime: Runtime, environment: Environment, order: AdoptOrder) -> Plan:
+        look_at_all(runtime, environment, self._planning)
+        asked = asked_paths(order.paths, environment.config_path)
+        return plan_adoption(runtime.name, runtime.managed, runtime.edits.known, asked)
+
+    def _adopt(
+        self, runtime: Runtime, environment: Environment, record: ConfigDeployment, job: Job
+    ) -> ConfigDeployment:
+        if not isinstance(job.order, AdoptOrder):
+            raise TypeError("only an order to adopt can be adopted by")
+        plan = self._plan_adoption(runtime, environment, job.order)
+        wanted: Directory | None = None
+        with suppress(HeadgateError):
+            wanted = self._planning.read(runtime, environment).tree
+        hold = _adoption_hold(environment, record, plan.changes, wanted)
+        planned = Planned(plan, self._from_history)
+        return self.carry_out(runtime, environment, record, planned, job=job, hold=hold)
+
     def _to_undo(
         self, order: RollbackOrder | RestoreOrder, target: ConfigDeployment
     ) -> tuple[list[ConfigDeployment], Directory]:
         """Return the deployments that an order undoes, newest first, and what is managed afterwards.
 
         Raises:
-            RefusedError: it cannot be undone or returned to.
-            NotFoundError: HISTORY_COLLECTED, history no longer holds what it needs.
+            RefusedError: it cannot be undone or returned to; HISTORY_COLLECTED, history no longer holds what it needs.
         """
         applied = [
             self._ledger.get(deployment_id)
             for sequence, deployment_id in self._history.applied_ids(target.environment, target.sequence)
             if sequence > target.sequence
         ]
+        verb = "return to" if isinstance(order, RestoreOrder) else "roll back"
+        check_reached(target, verb)
+        before, after = self._managed(target, verb)
         if isinstance(order, RestoreOrder):
-            check_reached(target, "return to")
-            return sorted(applied, key=lambda record: -record.sequence), self._history.managed(
-                target.deployment_id
-            )[1]
+            return sorted(applied, key=lambda record: -record.sequence), after
         later = standing_after([target, *applied], target.sequence)
         check_undoable(target, later, include_later=order.include_later)
-        return [*later, target], self._history.managed(target.deployment_id)[0]
+        return [*later, target], before
+
+    def _managed(self, target: ConfigDeployment, verb: str) -> tuple[Directory, Directory]:
+        """Return what was managed before and after a deployment.
+
+        Raises:
+            RefusedError: HISTORY_COLLECTED.
+        """
+        try:
+            return self._history.managed(target.deployment_id)
+        except NotFoundError as error:
+            held = [deployment_id for _, deployment_id in self._history.applied_ids(target.environment, 0)]
+            raise collected(target.deployment_id, held, verb) from error
 
     def _hold(self, record: ConfigDeployment, newest_first: Sequence[str]) -> Hold | None:
         refused = rejected(self._history.changes(deployment_id) for deployment_id in newest_first)
@@ -365,14 +445,34 @@ def _check_sequence(name: str, expected: int | None, actual: int) -> None:
         )
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _adoption_hold(
+    environment: Environment,
+    record: ConfigDeployment,
+    changes: Sequence[Change],
+    wanted: Directory | None,
+) -> Hold | None:
+    """Return the hold that keeps auto-sync from overwriting what is adopted; an earlier one goes on in it."""
+    if not environment.sources:
+        return environment.hold
+    before = environment.hold.rejected if environment.hold is not None else {}
+    refused = rejected_by(changes, wanted, before)
+    return environment.hold if refused == before else Hold(record.deployment_id, utc_now(), refused)
+
+
+def _named(order: Order) -> tuple[str, ...]:
+    if isinstance(order, AdoptOrder):
+        return order.paths
+    return order.config_files if isinstance(order, DeployOrder) else ()
+
+
+def _check_names(names: Sequence[str], field: str = "config_files") -> None:
     found = []
     for index, name in enumerate(names):
         parts = name.removeprefix("/").rstrip("/").split("/")
         if not name or "\0" in name or ".." in parts or "" in parts:
-            found.append(Fault(f"config_files[{index}]", f"is not a path to a file ({name!r:.200})"))
+            found.append(Fault(f"{field}[{index}]", f"is not a path to a file ({name!r:.200})"))
     if found:
-        raise InvalidRequestError("deploy the files named", found)
+        raise InvalidRequestError("take the files named", found)
 
 
 def _stop_if_cancelled(runtime: Runtime, job: Job | None) -> None:

@@ -22,7 +22,7 @@ from headgated.core.deployment import (
     Progress,
     Trigger,
 )
-from headgated.core.errors import HeadgateError
+from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.report import emptied
 from headgated.effects.records import DeploymentStore
 
@@ -46,6 +46,8 @@ class Ledger:
     def __init__(self, store: DeploymentStore, publish: Callable[[ConfigDeployment], None]) -> None:
         self.store, self._publish = store, publish
         self._under_way: dict[str, ConfigDeployment] = {}
+        self._unsaved: dict[str, ConfigDeployment] = {}
+        """Finished, and not on disk because the state directory could not be written."""
         self._told: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -96,11 +98,34 @@ class Ledger:
         self.update(replace(record, progress=Progress(step, done, total)))
 
     def finish(self, record: ConfigDeployment) -> None:
-        """Put a finished deployment on disk, then tell of it, then log it."""
-        self.store.save(record)
-        self._drop(record)
-        self._publish(replace(record, changes=emptied(record.changes)))
-        _log_outcome(record)
+        """Put a finished deployment on disk, then tell of it, then log it.
+
+        Raises:
+            UnavailableError: it is not on disk. It is told all the same, and kept in memory until `save_kept` can write it.
+        """
+        try:
+            self.store.save(record)
+        except UnavailableError:
+            with self._lock:
+                self._under_way[record.deployment_id] = self._unsaved[record.deployment_id] = record
+            raise
+        else:
+            self._drop(record)
+        finally:
+            self._publish(replace(record, changes=emptied(record.changes)))
+            _log_outcome(record)
+
+    def save_kept(self) -> None:
+        """Put on disk what ended while the state directory could not be written. Nothing, as a rule.
+
+        Raises:
+            UnavailableError: it still cannot be.
+        """
+        with self._lock:
+            kept = list(self._unsaved.values())
+        for record in kept:
+            self.store.save(record)
+            self._drop(record)
 
     def forget(self, record: ConfigDeployment) -> None:
         """Drop a deployment that came to nothing new and never was on disk, after telling its watchers how it ended."""
@@ -149,6 +174,7 @@ class Ledger:
     def _drop(self, record: ConfigDeployment) -> None:
         with self._lock:
             self._under_way.pop(record.deployment_id, None)
+            self._unsaved.pop(record.deployment_id, None)
             self._told.pop(record.deployment_id, None)
 
 

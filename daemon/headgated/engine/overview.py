@@ -41,6 +41,8 @@ def gone(name: str) -> EnvironmentView:
 def _state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:
     if runtime.running is not None:
         return SyncState.DEPLOYING, f"{runtime.running.deployment_id} is running"
+    if runtime.unwritable:
+        return SyncState.FAILING, runtime.unwritable
     if runtime.misfit:
         return SyncState.HALTED, runtime.misfit
     if environment.halt is not None:
@@ -48,8 +50,10 @@ def _state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:
     if environment.pause is not None:
         return SyncState.PAUSED, f"paused by {environment.pause.paused_by}: {environment.pause.reason}"
     if environment.hold is not None and runtime.out_of_sync:
+        adopted = environment.hold.deployment_id.startswith("adopt_")
+        what = "overwrite what it adopted" if adopted else "bring back what it undid"
         return SyncState.HELD, (
-            f"{environment.hold.deployment_id} is kept: auto-sync does not bring back what it undid until the sources"
+            f"{environment.hold.deployment_id} is kept: auto-sync does not {what} until the sources"
             f" change there, or somebody says: headgate env resume {environment.name}"
         )
     return _sync_state(environment, runtime)

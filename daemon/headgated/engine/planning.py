@@ -62,13 +62,16 @@ class Planned:
 class Planning:
     """Plans deployments, rollbacks and restores."""
 
-    def __init__(self, sources: Sources, history: History) -> None:
-        self._sources, self._history = sources, history
+    def __init__(
+        self, sources: Sources, history: History, open_target: Callable[[str], Target] = Target
+    ) -> None:
+        self._sources, self._history, self._open_target = sources, history, open_target
 
     def target(self, runtime: Runtime, environment: Environment) -> Target:
         """Return the environment's target, with what is remembered of it."""
         if runtime.target is None or runtime.target_path != environment.config_path:
-            runtime.target, runtime.target_path = Target(environment.config_path), environment.config_path
+            runtime.target = self._open_target(environment.config_path)
+            runtime.target_path = environment.config_path
         return runtime.target
 
     def look_anew(self, environment: Environment) -> None:
@@ -223,16 +226,11 @@ class Planning:
         pruning = replace(environment, policies=replace(environment.policies, prune=True))
         return Planned(self._plan(runtime, pruning, paths), self._from_history)
 
-    def drift(self, runtime: Runtime, environment: Environment) -> list[tuple[bytes, Entry, Entry | None]]:
-        """Return (path, deployed, live) for each managed file that is no longer what was deployed."""
-        managed = dict(walk(runtime.managed))
-        live = self.target(runtime, environment).observe(managed)
-        return [
-            (path, entry, live[path])
-            for path, entry in managed.items()
-            if not entry.matches(live[path])
-            and not (entry.kind == Kind.DIRECTORY and entry.mode is None and live[path])
-        ]
+    def plan_deployed(
+        self, runtime: Runtime, environment: Environment, deployed: Mapping[bytes, Entry]
+    ) -> Planned:
+        """Plan to put back what was deployed at the paths given."""
+        return Planned(self._plan(runtime, environment, deployed), self._from_history)
 
     def _from_history(self, _path: bytes, entry: Entry) -> Iterable[bytes]:
         return self._history.read(entry.digest)

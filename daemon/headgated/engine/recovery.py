@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from headgated.core.deployment import ConfigDeployment
-from headgated.core.errors import DeploymentFailedError, HeadgateError
+from headgated.core.deployment import ConfigDeployment, DeploymentKind
+from headgated.core.errors import DeploymentFailedError, HeadgateError, HistoryDamagedError
 from headgated.core.steps import steps
 from headgated.effects.history import History, Unfinished
 from headgated.effects.records import decode_deployment
@@ -27,8 +27,15 @@ Succeed = Callable[[ConfigDeployment], None]
 class Recovery:
     """Brings targets, history and records into agreement."""
 
-    def __init__(self, history: History, ledger: Ledger, succeed: Succeed) -> None:
+    def __init__(
+        self,
+        history: History,
+        ledger: Ledger,
+        succeed: Succeed,
+        open_target: Callable[[str], Target] = Target,
+    ) -> None:
         self._history, self._ledger, self._succeed = history, ledger, succeed
+        self._open_target = open_target
 
     def run(self) -> dict[str, str]:
         """Recover everything; returns, for each environment that could not be, why it must not be deployed."""
@@ -55,14 +62,22 @@ class Recovery:
                 self._recover(unfinished)
 
     def _recover(self, unfinished: Unfinished) -> None:
-        target = Target(unfinished.target)
+        if unfinished.damage:
+            # Its temporaries may hold the only copy of what it replaced: nothing is swept, and nothing forgotten.
+            raise HistoryDamagedError(
+                f"history cannot tell what {unfinished.deployment_id} was to change: {unfinished.damage}",
+                hint="compare the target with its sources by hand; files named .headgate-* may hold what was replaced",
+            )
+        target = self._open_target(unfinished.target)
         if unfinished.intent is None:
             target.sweep(unfinished.directories, unfinished.token)
             self._history.abandoned(unfinished.deployment_id)
             return
         intent = unfinished.intent
-        completed = target.recover(steps(intent.changes, intent.token))
         record = decode_deployment(intent.record)
+        # An adoption has nothing to do at the target: it was done when it was committed to.
+        adopted = record.kind == DeploymentKind.ADOPT
+        completed = adopted or target.recover(steps(intent.changes, intent.token))
         if completed:
             log.warning("%s was cut off after its last step and is finished now", intent.deployment_id)
             self._succeed(record)

@@ -9,6 +9,7 @@ from datetime import datetime
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.tree import EMPTY, Directory
 from headgated.effects.target import Target
+from headgated.engine.edits import Edits
 from headgated.engine.wanted import WantedTree
 
 
@@ -53,9 +54,15 @@ class Runtime:
     """Why the environment must not be deployed at all; empty where it may."""
     needs_recovery: bool = False
     """A deployment could not be brought to its end; that comes before the next one."""
+    unwritable: str = ""
+    """Why nothing can be deployed now: the state directory cannot be written; empty where it can."""
+    unwritable_looks: int = 0
+    """How many looks in a row found that."""
     running: ConfigDeployment | None = None
     last: ConfigDeployment | None = None
     """The newest finished deployment."""
     last_success_at: datetime | None = None
+    edits: Edits = field(default_factory=Edits)
     drifted: tuple[str, ...] = ()
+    """The first managed paths that are no longer what was deployed, escaped."""
     drifted_count: int = 0

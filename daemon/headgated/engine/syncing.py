@@ -9,14 +9,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, Trigger
-from headgated.core.environment import Environment, Halt
-from headgated.core.errors import HeadgateError
+from headgated.core.environment import DriftPolicy, Environment, Halt
+from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.hold import lifts
+from headgated.core.plan import Plan
 from headgated.core.safety import Verdict, is_back
+from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
 from headgated.engine.environments import Environments
+from headgated.engine.healing import HEAL, Healing, to_heal
 from headgated.engine.jobs import Jobs, told_error
 from headgated.engine.ledger import Ledger, failed, utc_now
 from headgated.engine.planning import (
@@ -37,6 +41,10 @@ FIRST_PAUSE = 1.0
 """Seconds until a failed attempt is tried again; doubles each time."""
 LONGEST_PAUSE = 300.0
 """Seconds."""
+LONGEST_UNWRITABLE_PAUSE = 30.0
+"""Seconds until the state directory, which could not be written, is tried again at the latest."""
+RECOVERY = "recovery"
+"""What was attempted, when it was to bring an earlier deployment to its end."""
 UNSETTLED_PAUSE = 1.0
 """Seconds until sources that would not hold still are read again."""
 BY = "auto-sync"
@@ -63,6 +71,7 @@ class Syncing:
     ) -> None:
         self._environments, self._planning, self._jobs = environments, planning, jobs
         self._ledger, self._tell = ledger, tell
+        self._healing = Healing(planning, jobs, ledger)
 
     def sync(self, runtime: Runtime) -> SyncOutcome:
         """Look at one environment and make it right if that is to be done now. Never raises what it foresaw."""
@@ -71,13 +80,19 @@ class Syncing:
             before = _told(runtime, environment)
             try:
                 outcome = self._look(runtime, environment)
+                self._writable(runtime)
+            except UnavailableError as error:
+                outcome = self._unwritable(runtime, error)
             finally:
                 if _told(runtime, self._environments.get(runtime.name)) != before:
                     self._tell(runtime.name)
             return outcome
 
     def accept(self, runtime: Runtime) -> None:
-        """Take the sources as they are now for meant, however broken they look: somebody said so."""
+        """Take the sources as they are now for meant, however broken they look: somebody said so.
+
+        Edits at the target, as they are now, may be overwritten where the policy refuses that.
+        """
         with runtime.lock:
             environment = self._environments.get(runtime.name)
             runtime.failure, runtime.synced_version = None, None
@@ -85,14 +100,27 @@ class Syncing:
                 runtime.accepted = sources_version(self._planning.read(runtime, environment))
             except HeadgateError:
                 runtime.accepted = None
+            if environment.policies.drift == DriftPolicy.REFUSE:
+                with suppress(HeadgateError):
+                    look_at_all(runtime, environment, self._planning)
+                runtime.edits.allow()
 
     def _look(self, runtime: Runtime, environment: Environment) -> SyncOutcome:
-        if runtime.misfit or not environment.sources:
+        self._ledger.save_kept()
+        waits = self._recover(runtime, environment)
+        if waits is not None:
+            return waits
+        if runtime.misfit:
             return SyncOutcome()
         environment = self._end_pause(environment)
+        if not environment.sources:
+            return self._heal(runtime, self._weigh_drift(runtime, environment))
         verdict = self._planning.unsound(runtime, environment)
         if verdict is not None:
             return self._halt(environment, verdict)
+        environment = self._weigh_drift(runtime, environment)
+        if _halted_by_drift(environment):
+            return SyncOutcome()
         try:
             wanted = again_when_moved(lambda: self._planning.read(runtime, environment))
         except HeadgateError as error:
@@ -100,7 +128,7 @@ class Syncing:
         runtime.unsettled = False
         version = f"{sources_version(wanted)}/{environment_version(environment)}"
         if version == runtime.synced_version and environment.halt is None:
-            return SyncOutcome()
+            return self._heal(runtime, environment)
         return self._compare(runtime, environment, wanted, version)
 
     def _compare(
@@ -123,12 +151,15 @@ class Syncing:
         except HeadgateError as error:
             return self._failed(runtime, environment, version, error)
         environment = self._end_halt(environment, planned, accepted=accepted)
+        environment = self._weigh_drift(runtime, environment, planned.plan)
         if environment.halt is not None:
             return SyncOutcome()
         environment = self._end_hold(environment, wanted)
         if not planned.plan.changes and planned.plan.result.digest == runtime.managed.digest:
-            runtime.synced_version, runtime.out_of_sync, runtime.failure = version, False, None
-            return SyncOutcome()
+            runtime.synced_version, runtime.out_of_sync = version, False
+            if runtime.failure is not None and runtime.failure.version != HEAL:
+                runtime.failure = None
+            return self._heal(runtime, environment)
         runtime.out_of_sync = True
         if not environment.auto_sync or environment.pause is not None or environment.hold is not None:
             return SyncOutcome(_until(environment))
@@ -138,6 +169,7 @@ class Syncing:
         self, runtime: Runtime, environment: Environment, wanted: Wanted, version: str, *, accepted: bool
     ) -> SyncOutcome:
         allowed = Allowed(empty=accepted, mass_removal=accepted)
+        self._ledger.store.check_writable()
         record = self._ledger.begin(
             environment.name, DeploymentKind.DEPLOY, deployed_by=BY, trigger=Trigger.AUTO_SYNC
         )
@@ -148,17 +180,82 @@ class Syncing:
             self._jobs.make_usable(runtime)
             now = self._planning.read(runtime, environment)
             planned = self._planning.plan_sources(runtime, environment, now, full=False, allowed=allowed)
+            edited = in_the_way(runtime, environment, planned.plan)
+            if edited:
+                raise refusal(runtime.name, edited)
             return self._jobs.carry_out(runtime, environment, record, planned)
 
         try:
             again_when_moved(attempt)
+        except UnavailableError as error:
+            self._ledger.forget(failed(record, told_error(error)))
+            raise
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a failed attempt, to be made again
             return self._failed(runtime, environment, version, error, record)
         finally:
             self._jobs.stop(runtime)
         runtime.synced_version, runtime.out_of_sync, runtime.failure = version, False, None
-        # Sources may have moved on while this was applied; the next look tells.
-        return SyncOutcome(0.0 if self._moved(runtime, environment, wanted) else None)
+        # Sources may have moved on while this was applied; the next look tells. Drift waits for it too.
+        again = bool(to_heal(runtime, environment)) or self._moved(runtime, environment, wanted)
+        return SyncOutcome(0.0 if again else None)
+
+    def _heal(self, runtime: Runtime, environment: Environment) -> SyncOutcome:
+        """Put back what was edited at the target, where that is auto-sync's to do."""
+
+        def fail(version: str, error: Exception, record: ConfigDeployment | None) -> float | None:
+            return self._failed(runtime, environment, version, error, record).again_in
+
+        again = self._healing.heal(runtime, environment, fail)
+        return SyncOutcome(_until(environment) if again is None else again)
+
+    def _weigh_drift(
+        self, runtime: Runtime, environment: Environment, plan: Plan | None = None
+    ) -> Environment:
+        """Halt for edits that must not be overwritten, or go on when they are gone; a halt for another reason comes first."""
+        paths, halt = in_the_way(runtime, environment, plan), environment.halt
+        if paths and (halt is None or halt.reason == DRIFTED):
+            told = drift_verdict(environment.name, paths)
+            message = f"{told.message}. {told.hint}"
+            if halt is None or halt.message != message:
+                log.error("%s halts: %s: %s", environment.name, told.reason, message)
+                environment = replace(environment, halt=Halt(told.reason, message, utc_now()))
+                self._environments.note(environment)
+        elif not paths and _halted_by_drift(environment):
+            log.info("%s goes on: nothing at its target is in the way any more", environment.name)
+            environment = replace(environment, halt=None)
+            self._environments.note(environment)
+        return environment
+
+    def _recover(self, runtime: Runtime, environment: Environment) -> SyncOutcome | None:
+        """Bring to its end what an earlier deployment could not; return when to look again if that fails."""
+        if not runtime.needs_recovery or runtime.misfit:
+            return None
+        failure = runtime.failure
+        if failure is not None and failure.version == RECOVERY and time.time() < failure.next_at:
+            return SyncOutcome(failure.next_at - time.time())
+        try:
+            self._jobs.make_usable(runtime)
+        except UnavailableError:
+            raise
+        except HeadgateError as error:
+            return self._failed(runtime, environment, RECOVERY, error)
+        if failure is not None and failure.version == RECOVERY:
+            runtime.failure = None
+        return None
+
+    def _unwritable(self, runtime: Runtime, error: UnavailableError) -> SyncOutcome:
+        """Wait until the state directory can be written again, ever longer; say so once."""
+        if not runtime.unwritable:
+            log.error("%s: nothing is deployed: %s. %s", runtime.name, error.message, error.hint)
+        runtime.unwritable = error.message
+        runtime.unwritable_looks += 1
+        pause = min(LONGEST_UNWRITABLE_PAUSE, FIRST_PAUSE * 2 ** min(runtime.unwritable_looks - 1, 16))
+        return SyncOutcome(pause)
+
+    def _writable(self, runtime: Runtime) -> None:
+        if runtime.unwritable:
+            log.info("%s goes on: the state directory can be written again", runtime.name)
+        runtime.unwritable, runtime.unwritable_looks = "", 0
 
     def _moved(self, runtime: Runtime, environment: Environment, wanted: Wanted) -> bool:
         try:
@@ -201,7 +298,9 @@ class Syncing:
             attempts = old.attempts + 1
             if record is not None:
                 self._ledger.forget(failed(record, told))
-            kept = self._ledger.repeat_failure(old.record, attempts)
+            kept = replace(old.record, attempts=attempts)
+            with suppress(UnavailableError):  # the look that follows finds that out by itself
+                kept = self._ledger.repeat_failure(old.record, attempts)
         else:
             attempts = 1
             if record is None:
@@ -210,7 +309,8 @@ class Syncing:
                 )
                 runtime.sequence = max(runtime.sequence, record.sequence)
             kept = failed(record, told)
-            self._ledger.finish(kept)
+            with suppress(UnavailableError):  # kept in memory, and told
+                self._ledger.finish(kept)
         runtime.last = kept
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempts - 1))
         runtime.failure = Failure(version, kept, attempts, time.time() + pause)
@@ -271,6 +371,10 @@ class Syncing:
         return environment
 
 
+def _halted_by_drift(environment: Environment) -> bool:
+    return environment.halt is not None and environment.halt.reason == DRIFTED
+
+
 def _until(environment: Environment) -> float | None:
     """Return in how many seconds a pause ends by itself."""
     if environment.pause is None or environment.pause.until is None:
@@ -287,4 +391,5 @@ def _told(runtime: Runtime, environment: Environment) -> tuple[object, ...]:
         runtime.unsettled,
         runtime.synced_version is None,
         runtime.last,
+        runtime.unwritable,
     )

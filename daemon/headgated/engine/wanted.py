@@ -10,16 +10,14 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import pathspec
-
-from headgated.core.environment import Environment, UndefinedPolicy
+from headgated.core.environment import Environment, UndefinedPolicy, verbatim_rules
 from headgated.core.errors import DeploymentFailedError, SourceMovedError
 from headgated.core.layers import Layers
 from headgated.core.links import leads_out
 from headgated.core.paths import escape, join
 from headgated.core.render import Renderer
 from headgated.core.source import Snapshot
-from headgated.core.tree import EMPTY, Directory, Entry, Kind, Node, diff, lookup
+from headgated.core.tree import EMPTY, Directory, Entry, Kind, Node, diff, directories_in, lookup
 from headgated.effects.owner import Owner
 from headgated.effects.scan import Source
 from headgated.engine.content import Content
@@ -27,6 +25,8 @@ from headgated.engine.content import Content
 LARGEST_TEMPLATE = 64 * 1024 * 1024
 """Bytes; a larger file is only ever copied."""
 _REMEMBERED = 200_000
+_SLACK = 10_000
+"""Entries that may be remembered beyond need before they are let go."""
 _KEPT_BYTES = 16 * 1024 * 1024
 
 
@@ -56,9 +56,11 @@ class WantedTree:
         self._owner = owner
         self._renderer = Renderer(environment.variables)
         policies = environment.policies
-        self._verbatim = pathspec.GitIgnoreSpec.from_lines(policies.verbatim) if policies.verbatim else None
+        self._verbatim = verbatim_rules(policies.verbatim) if policies.verbatim else None
         self._strict = policies.undefined == UndefinedPolicy.ERROR
         self._directories: dict[tuple[bytes, bytes], Directory] = {}
+        self._weight = self._needed = 0
+        """Entries that are remembered now, and that were when last something was let go."""
         self._rendered: dict[bytes, tuple[bytes, int]] = {}
         self._contents: dict[bytes, bytes] = {}
         self._kept = 0
@@ -73,10 +75,10 @@ class WantedTree:
         """
         layered = self._layers.overlay([snapshots[path].tree for path in self._sources])
         self._check_links(layered)
-        if len(self._directories) > _REMEMBERED:
-            self._directories.clear()
         reading = _Reading(layered, snapshots, {})
         tree = self._render(reading, layered, b"")
+        if self._weight > 2 * self._needed + _SLACK:
+            self._let_go(layered)
         if reading.faults:
             path, why = next(iter(reading.faults.items()))
             raise DeploymentFailedError(
@@ -89,7 +91,7 @@ class WantedTree:
         def content(path: bytes, _entry: Entry) -> Iterator[bytes]:
             return self._content(layered, snapshots, path)
 
-        return Wanted(Directory(EMPTY.entry, tree.children), layered, snapshots, content)
+        return Wanted(_with_foreign_root(tree), layered, snapshots, content)
 
     def _content(self, layered: Directory, snapshots: Mapping[str, Snapshot], path: bytes) -> Iterator[bytes]:
         source, entry = self._origin(layered, snapshots, path)
@@ -142,7 +144,14 @@ class WantedTree:
         result = Directory(self._owner.apply(directory.entry), children)
         if len(reading.faults) == faults_before:
             self._directories[key] = result
+            self._weight += len(children)
         return result
+
+    def _let_go(self, present: Directory) -> None:
+        """Forget what the present sources do not hold: each edit leaves a directory behind that nobody asks for again."""
+        there = {directory.digest for directory in directories_in(present)}
+        self._directories = {key: known for key, known in self._directories.items() if key[1] in there}
+        self._weight = self._needed = sum(len(known.children) for known in self._directories.values())
 
     def _render_entry(self, reading: _Reading, path: bytes, entry: Entry) -> Entry:
         plain = replace(entry, template=False) if entry.template else entry
@@ -185,9 +194,12 @@ class WantedTree:
     def _is_template(self, path: bytes, entry: Entry) -> bool:
         if not entry.template or not self._environment.variables:
             return False
-        return self._verbatim is None or not self._verbatim.match_file(
-            path.decode("utf-8", "surrogateescape")
-        )
+        return self._verbatim is None or not self._verbatim.covers(path)
+
+
+def _with_foreign_root(tree: Directory) -> Directory:
+    """Return the tree with a root that is not ours; the same one where it is so already, for what it has worked out."""
+    return tree if tree.entry == EMPTY.entry else Directory(EMPTY.entry, tree.children)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,12 @@ def test_absolute_files_need_no_look_at_the_environment(run: Run, daemon: FakeDa
     assert isinstance(daemon.requests[0], dp.DeployRequest)
 
 
+def test_adopt_waits_as_well_and_names_paths(run: Run, daemon: FakeDaemon, canal: Any) -> None:
+    assert run("adopt", "canal", "a.conf", "./d/", "--reason", "mine").out.startswith("adopt_canal_")
+    adopted = next(each for each in daemon.requests if hasattr(each, "paths"))
+    assert (adopted.environment, list(adopted.paths), adopted.reason) == ("canal", ["a.conf", "d"], "mine")
+
+
 def test_rollback_and_restore_wait_as_well(run: Run, daemon: FakeDaemon, canal: Any) -> None:
     run("deploy", "canal")
     ran = run("rollback", "deploy_canal_1700000001", "--include-later", "--reason", "bad")

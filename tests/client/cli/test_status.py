@@ -92,9 +92,29 @@ def test_status_names_drift(run: Run, status: Any) -> None:
     sync = status.environments[0].sync
     sync.drifted.extend("abcd")
     sync.drifted_count = 4
-    assert "canal: 4 at the target no longer as deployed: a, b, c, ...\n  try: headgate plan canal" in told(
-        run, urgent=1
+    assert told(run, urgent=1) == (
+        "canal: 4 at the target no longer as deployed: a, b, c, ...\n"
+        "  try: see what a deployment would overwrite: headgate plan canal; or keep it: headgate adopt canal"
     )
+
+
+def test_status_tells_the_ways_out_of_a_halt_for_drift(run: Run, status: Any) -> None:
+    """T5."""
+    sync = status.environments[0].sync
+    sync.state = ep.SYNC_STATE_HALTED
+    sync.halt.reason, sync.halt.message = "DRIFTED", "cannot deploy to canal: a was edited"
+    out = told(run, urgent=1)
+    assert "keep the edits: headgate adopt canal; or have them overwritten: headgate env resume canal" in out
+
+
+def test_status_tells_what_a_hold_of_an_adoption_keeps(run: Run, status: Any) -> None:
+    sync = status.environments[0].sync
+    sync.state = ep.SYNC_STATE_HELD
+    sync.hold.deployment_id = "adopt_canal_2"
+    sync.hold.paths.append("a")
+    out = told(run, urgent=1)
+    assert "canal is held: adopt_canal_2 adopted 1 path, auto-sync keeps it so\n" in out
+    assert "give the adoption up: headgate env resume canal" in out
 
 
 def test_pause_is_worth_knowing_and_needs_nobody(run: Run, status: Any) -> None:

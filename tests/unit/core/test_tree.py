@@ -46,8 +46,8 @@ LOW = st.builds(Directory, DIRECTORIES, st.dictionaries(NAMES, LEAVES, max_size=
 MIDDLE = st.builds(Directory, DIRECTORIES, st.dictionaries(NAMES, LEAVES | LOW, max_size=3))
 TREES = st.builds(Directory, st.just(EMPTY.entry), st.dictionaries(NAMES, LEAVES | LOW | MIDDLE, max_size=3))
 
-FEW = settings(max_examples=30, deadline=None)
-MANY = settings(max_examples=150, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
+MANY = settings(max_examples=100, deadline=None)
 
 FILE = Entry(Kind.FILE, 0o644, hashlib.sha256(b"one").digest(), 3)
 OTHER = Entry(Kind.FILE, 0o600, hashlib.sha256(b"two").digest(), 3)

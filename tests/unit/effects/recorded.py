@@ -63,8 +63,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 NAMES = st.binary(min_size=1, max_size=6).map(lambda raw: "/" + os.fsdecode(raw.replace(b"\0", b"x")))
 ESCAPED = st.binary(min_size=1, max_size=6).map(escape)
 TIMES = st.datetimes(
-    datetime(1000, 1, 1),
-    datetime(9000, 1, 1),
+    datetime(1000, 1, 1),  # noqa: DTZ001 - the zone is given below
+    datetime(9000, 1, 1),  # noqa: DTZ001
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))]),
 )
 ENTRIES = st.one_of(FILES.map(lambda entry: replace(entry, template=False)), DIRECTORIES, LINKS)

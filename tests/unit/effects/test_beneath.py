@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.effects.faults import swapping
 
 from headgated.effects.beneath import GONE, Beneath, open_root
-from tests.unit.effects.faults import swapping
 
 WAYS = pytest.mark.parametrize("way", ["openat2", "walk"])
 OpenBeneath = Callable[..., Beneath]

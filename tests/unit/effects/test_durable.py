@@ -86,13 +86,11 @@ def test_temporaries_of_a_kill_are_swept_and_nothing_else(tmp_path: Path) -> Non
 @pytest.mark.parametrize("replace", [True, False])
 def test_content_then_name_are_synced_in_that_order(tmp_path: Path, replace: bool) -> None:  # noqa: FBT001
     trace = traced(tmp_path, f"write_durable(path, 'record.json', b'x' * 70000, replace={replace})")
-    order = re.sub(r"[^wsn]", "", "".join(trace))
-    assert re.fullmatch(r"w+snn?s|w+sns n?|w+sn+s", order)
+    assert re.fullmatch("w+sns", "".join(trace))
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
-@pytest.mark.parametrize("fault", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize(("call", "fault"), [("write", "ENOSPC"), ("fsync", "EIO"), ("rename", "EROFS")])
 def test_every_fault_leaves_the_old_file(tmp_path: Path, call: str, fault: str) -> None:
     state = tmp_path / "state"
     state.mkdir()
@@ -108,11 +106,9 @@ except UnavailableError as error:
 else:
     raise AssertionError("the fault was not told")
 """
-    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={fault}:when=1", "-P", str(state)]
-    if call != "rename":
-        inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={fault}:when=1"]
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={fault}:when=1"]
     command = ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), *inject]
-    ran = subprocess.run([*command, sys.executable, "-c", program], check=False, capture_output=True)
+    ran = subprocess.run([*command, sys.executable, "-B", "-c", program], check=False, capture_output=True)
     trace = (tmp_path / "trace").read_text()
     if "INJECTED" not in trace:
         pytest.skip("strace may not inject here")

@@ -34,8 +34,8 @@ MEBIBYTE = 1024 * 1024
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "history.db"
+def path(swift: Path) -> Path:
+    return swift / "history.db"
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_many_contents_from_many_threads_are_all_there(history: History) -> None
 # Trees
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TREES, TREES)
 def test_tree_comes_back_as_it_went_in(history: History, one: Directory, other: Directory) -> None:
     history.put_tree(one)
@@ -228,7 +228,7 @@ def test_tree_comes_back_as_it_went_in(history: History, one: Directory, other: 
         assert history.tree(tree.digest).digest == tree.digest
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(TREES, TREES)
 def test_tree_survives_closing(one: Directory, other: Directory) -> None:
     with tempfile.TemporaryDirectory() as directory:

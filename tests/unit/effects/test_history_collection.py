@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
-from tests.unit.effects.past import ask, commit, deploy, digest, entry, intent, put, whole
+from tests.unit.effects.past import TOKEN, ask, commit, deploy, digest, entry, intent, put, whole
 
 from headgated.core.errors import NotFoundError
-from headgated.core.tree import EMPTY, build
+from headgated.core.tree import EMPTY, Directory, build
 from headgated.effects.history import History
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "history.db"
+def path(swift: Path) -> Path:
+    return swift / "history.db"
 
 
 @pytest.fixture
@@ -148,6 +149,87 @@ def test_tree_that_was_collected_is_stored_again(history: History) -> None:
     history.applied("deploy_prod_3")
     assert history.managed("deploy_prod_3")[1] == committed.managed_after
     assert history.verify() == []
+
+
+def test_content_that_two_deployments_need_stays_for_the_second(history: History) -> None:
+    """The first to commit, and then to be dropped, must not take away what the other one found to be there."""
+    history.begin("test", "deploy_test_1", TOKEN, "/target", [])
+    put(history, b"shared")
+    deploy(history, "deploy_prod_1", {b"a": b"shared"})
+    deploy(history, "deploy_prod_2", {b"a": None}, sequence=2)
+    history.forget("prod")
+    for _ in range(2):
+        history.collect(frozenset())
+    history.commit(intent("deploy_test_1", EMPTY, {b"a": b"shared"}, environment="test"))
+    assert whole(history, b"shared") == b"shared"
+    assert history.verify() == []
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_at(turn: int) -> Callable[[], None]:
+    turns = count(1)
+
+    def now_and_then() -> None:
+        if next(turns) == turn:
+            raise StoppedError
+
+    return now_and_then
+
+
+@pytest.mark.parametrize("restart", [True, False])
+@pytest.mark.parametrize("turn", [1, 2])
+def test_collection_that_is_cut_off_breaks_nothing(path: Path, turn: int, restart: bool) -> None:  # noqa: FBT001
+    """Parts of what was to go are missing then. What is deployed anew must be whole all the same."""
+    history = History(path)
+    part = {b"d/%d/f" % n: b"%d" % n for n in range(400)}
+    deploy(history, "deploy_prod_1", {b"x/" + at: content for at, content in part.items()})
+    deploy(history, "deploy_prod_2", {b"x/" + at: None for at in part} | {b"y/d/399/f": b"399"}, sequence=2)
+    history.forget("prod")
+    history.collect(frozenset())
+    for environment in ("first", "second"):  # the nodes of the smaller part are newer than those above them
+        order = sorted(part.items(), reverse=environment == "second")
+        deploy(history, f"deploy_{environment}_1", dict(order[:150]), environment=environment)
+        deploy(history, f"deploy_{environment}_2", dict(part), environment=environment, sequence=2)
+        history.forget(environment)
+    history.collect(frozenset())
+    with pytest.raises(StoppedError):
+        history.collect(frozenset(), now_and_then=stop_at(turn))
+    if restart:
+        history.close()
+        history = History(path)
+    deploy(history, "deploy_third_1", dict(part), environment="third")
+    assert history.verify() == []
+    for _ in range(3):
+        history.collect(frozenset())
+    assert history.verify() == []
+    deploy(history, "deploy_third_2", {b"d": None}, environment="third", sequence=2)
+    history.close()
+    assert ask(path, "SELECT count(*) FROM sweeps") == [(0,)]
+
+
+def test_part_of_a_tree_that_was_removed_is_put_anew(path: Path) -> None:
+    """What a kill in the middle of a sweep leaves: a node without what is below it, and a note."""
+    history = History(path)
+    managed = deploy(history, "deploy_prod_1", {b"d/e/f": b"one"})
+    history.forget("prod")
+    history.close()
+    lost = managed.children[b"d"]
+    assert isinstance(lost, Directory)
+    below = lost.children[b"e"]
+    assert isinstance(below, Directory)
+    ask(path, "DELETE FROM contents WHERE digest = ?", below.digest)
+    ask(path, "DELETE FROM deployments")
+    ask(path, "INSERT INTO sweeps VALUES (1)")
+    history = History(path)
+    deploy(history, "deploy_prod_2", {b"d/e/f": b"one"}, sequence=2)
+    assert history.verify() == []
+    history.close()
+    again = History(path)
+    assert again.tree(managed.digest) == managed
+    again.close()
 
 
 @pytest.mark.slow

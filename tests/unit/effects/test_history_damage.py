@@ -17,9 +17,9 @@ SMALL, LARGE = b"small content", os.urandom(2 * 1024 * 1024 + 5)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(swift: Path) -> Path:
     """A history with two deployments, closed."""
-    path = tmp_path / "history.db"
+    path = swift / "history.db"
     history = History(path)
     deploy(history, "deploy_prod_1", {b"a": SMALL, b"d/b": LARGE})
     deploy(history, "deploy_prod_2", {b"a": b"fine", b"d/c": b"as well"}, sequence=2)
@@ -162,9 +162,9 @@ def test_smashed_pages_are_named_and_never_read_as_good(path: Path, nth: int) ->
     history.close()
 
 
-def test_every_single_smashed_page_is_named(path: Path, tmp_path: Path) -> None:
+def test_every_single_smashed_page_is_named(swift: Path) -> None:
     """One page after the other of a history that is small enough to try them all."""
-    small = tmp_path / "small.db"
+    small = swift / "small.db"
     history = History(small)
     deploy(history, "deploy_prod_1", {b"a": SMALL, b"d/b": b"x" * 9000})
     deploy(history, "deploy_prod_2", {b"a": b"fine"}, sequence=2)

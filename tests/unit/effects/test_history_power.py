@@ -51,7 +51,7 @@ def run_and_kill(path: Path, after: float) -> tuple[int, int]:
 @pytest.mark.torture
 def test_history_is_whole_after_every_kill(path: Path) -> None:
     chance = random.Random(11)
-    for _ in range(int(os.environ.get("HEADGATE_KILLS", "4"))):
+    for _ in range(int(os.environ.get("HEADGATE_KILLS", "3"))):
         committed, applied = run_and_kill(path, chance.uniform(0.0, 0.12))
         history = History(path)
         assert history.verify() == []

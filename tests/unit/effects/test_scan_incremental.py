@@ -51,7 +51,7 @@ def act(root: Path, kind: str, where: str, what: str) -> set[bytes]:
     return told
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(ACTIONS, min_size=1, max_size=3), min_size=1, max_size=8))
 def test_hinted_snapshots_equal_a_scan_from_scratch(rounds: list[list[tuple[str, str, str]]]) -> None:
     top = Path(tempfile.mkdtemp())

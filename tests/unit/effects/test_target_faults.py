@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.unit.effects.faults import DeadError, Fault, Faulty, in_child
+from tests.unit.effects.world import TOKEN, D, F, L, World, build, deploy, look, planned, reader
 
 from headgated.core.errors import HeadgateError
 from headgated.core.steps import Step, parents
 from headgated.effects.target import Target
-from tests.unit.effects.faults import DeadError, Fault, Faulty, in_child
-from tests.unit.effects.world import TOKEN, D, F, L, World, build, deploy, look, planned, reader
 
 BEFORE: World = {
     b"app.conf": F(b"old", 0o640),

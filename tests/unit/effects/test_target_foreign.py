@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.unit.effects.faults import DeadError, Fault, Faulty
+from tests.unit.effects.world import D, F, L, Thing, World, build, changes, look, planned, reader
 
 from headgated.core.errors import DeploymentFailedError, TargetMovedError
 from headgated.core.steps import Step
 from headgated.effects.target import Target
-from tests.unit.effects.faults import DeadError, Fault, Faulty
-from tests.unit.effects.world import D, F, L, Thing, World, build, changes, look, planned, reader
 
 BEFORE: World = {
     b"app.conf": F(b"old", 0o640),

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.unit.effects.faults import Faulty
+from tests.unit.effects.world import D, F, L, World, build, changes, deploy, planned, reader
 
 from headgated.core.errors import DeploymentFailedError, TargetMovedError
 from headgated.core.tree import Entry, Kind
 from headgated.effects.target import Target
 from headgated.effects.target.look import RACY, Lens
-from tests.unit.effects.faults import Faulty
-from tests.unit.effects.world import D, F, L, World, build, changes, deploy, planned, reader
 
 WORLD: World = {
     b"f": F(b"content", 0o640),
@@ -37,13 +37,13 @@ def file(content: bytes, mode: int) -> Entry:
 
 
 def test_observe_tells_kind_and_all_attributes(root: Path) -> None:
-    ours = {"uid": os.geteuid(), "gid": os.getegid()}
+    uid, gid = os.geteuid(), os.getegid()
     assert Target(str(root)).observe([*WORLD, b"nothing"]) == {
         b"f": file(b"content", 0o640),
         b"suid": file(b"", 0o4755),
-        b"d": Entry(Kind.DIRECTORY, 0o1777, **ours),
+        b"d": Entry(Kind.DIRECTORY, 0o1777, uid=uid, gid=gid),
         b"d/inner": file(b"inner", 0o644),
-        b"link": Entry(Kind.SYMLINK, target=b"nowhere/\xff", **ours),
+        b"link": Entry(Kind.SYMLINK, target=b"nowhere/\xff", uid=uid, gid=gid),
         b"caf\xe9\n": file(b"strange", 0o644),
         b"nothing": None,
     }
@@ -70,6 +70,7 @@ def test_special_files_are_refused_all_at_once_without_waiting(root: Path) -> No
     directory = os.open(root, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"/proc/self/fd/{directory}/sock")
+    os.close(directory)
     with pytest.raises(DeploymentFailedError) as caught:
         Target(str(root)).observe([b"fifo", b"f", b"sock"])
     assert caught.value.reason == "SPECIAL_FILE"

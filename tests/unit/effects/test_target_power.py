@@ -13,12 +13,12 @@ from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+from tests.unit.effects.faults import DeadError, Fault, Faulty
+from tests.unit.effects.world import D, F, L, Thing, World, build, look, planned, reader
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.steps import Step
 from headgated.effects.target import Target
-from tests.unit.effects.faults import DeadError, Fault, Faulty
-from tests.unit.effects.world import D, F, L, Thing, World, build, look, planned, reader
 
 PLACES = [b"a", b"b", b"c"]
 

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.unit.effects.faults import Fault, Faulty, in_child, swapping
+from tests.unit.effects.world import TOKEN, D, F, L, World, build, changes, deploy, look, planned, reader
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.steps import Step, parents, steps
 from headgated.effects.target import Target
-from tests.unit.effects.faults import Fault, Faulty, in_child, swapping
-from tests.unit.effects.world import TOKEN, D, F, L, World, build, changes, deploy, look, planned, reader
 
 ONE: World = {
     b"conf": F(b"1" * 9000),

@@ -146,6 +146,25 @@ def test_files_in_a_directory_made_a_moment_ago_are_told(told: Told, root: Path)
         assert_sees_every_directory(told, root)
 
 
+def test_directory_that_is_told_is_watched_already(root: Path) -> None:
+    """S5: whoever looks into it on being told, and finds nothing, will be told of what comes then."""
+    told = Told()
+
+    def change(at: str, paths: frozenset[bytes] | None) -> None:
+        for path in paths or ():
+            if b"/" not in path:
+                Path(os.fsdecode(os.path.join(os.fsencode(root), path)), "file").touch()
+        told.change(at, paths)
+
+    watcher = Watcher(change, scan_interval=3600)
+    watcher.add(str(root))
+    for number in range(100):
+        (root / f"d{number}").mkdir()
+        assert told.wait(lambda: any(path.endswith(b"/file") for path in told.paths(root)))
+        told.forget()
+    watcher.close()
+
+
 def test_directory_moved_in_is_watched(told: Told, root: Path, tmp_path: Path) -> None:
     (tmp_path / "outside" / "deep" / "er").mkdir(parents=True)
     with watching(told, root):
@@ -230,6 +249,10 @@ def test_inside_of_a_git_directory_is_left_alone_but_for_its_top(told: Told, roo
         (root / ".git" / "index.lock").unlink()
         assert told.wait_path(root, b".git/index.lock")
         assert told.paths(root) == {b".git/index.lock"}
+        (root / ".git" / "worktrees" / "other").mkdir(parents=True)
+        (root / ".git" / "objects").chmod(0o700)
+        assert told.wait_path(root, b".git/worktrees", b".git/objects")
+        assert state_of(watcher, root).directories == 2
 
 
 def test_many_changes_while_somebody_is_slow_are_gathered(root: Path) -> None:

@@ -91,10 +91,12 @@ def test_root_renamed_and_another_put_in_its_place(told: Told, root: Path, probe
     (new / "deep").mkdir(parents=True)
     with watching(told, root, probe_interval=probe_interval) as watcher:
         _begin(watcher, root, probe_interval)
+        before = lookout_of(watcher, root)
         root.rename(old)
         new.rename(root)
         assert told.wait_everything(root)
         assert until(lambda: watcher._keepers[str(root)]._standing == look(str(root)))
+        assert until(lambda: not before._reader.is_alive())
         assert_sees_every_directory(told, root)
         told.forget()
         (old / "file").touch()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from headgated import ConfigurationDeployer
+from headgated.core.environment import Policies, Strategy
 from headgated.core.errors import ConflictError, InvalidRequestError, RefusedError
 
 
@@ -104,3 +105,18 @@ def test_nothing_is_saved_of_what_is_only_checked(tmp_path: Path) -> None:
         assert deployer.list_environments() == []
     with ConfigurationDeployer(tmp_path / "state") as deployer:
         assert deployer.list_environments() == []
+
+
+def test_what_this_version_does_not_do_is_refused_and_not_ignored(tmp_path: Path) -> None:
+    """Nobody may believe that a check runs which does not."""
+    with ConfigurationDeployer(tmp_path / "state") as deployer:
+        deployer.create_environment("one", "testing", tmp_path / "one")
+        policies = Policies(checks=("nginx",), reloads=("r",), health=("h",), strategy=Strategy.ATOMIC)
+        with pytest.raises(InvalidRequestError) as caught:
+            deployer.change_environment(
+                "one", lambda e: replace(e, policies=policies, secrets={"S": "env:S"})
+            )
+        fields = {fault.field for fault in caught.value.faults}
+        assert fields == {f"policies.{n}" for n in ("checks", "reloads", "health", "strategy")} | {
+            "secrets.S"
+        }

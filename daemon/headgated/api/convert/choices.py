@@ -53,6 +53,7 @@ DEPLOYMENT_KINDS = {
     deployment.DeploymentKind.DEPLOY: deployment_pb2.DEPLOYMENT_KIND_DEPLOY,
     deployment.DeploymentKind.ROLLBACK: deployment_pb2.DEPLOYMENT_KIND_ROLLBACK,
     deployment.DeploymentKind.RESTORE: deployment_pb2.DEPLOYMENT_KIND_RESTORE,
+    deployment.DeploymentKind.ADOPT: deployment_pb2.DEPLOYMENT_KIND_ADOPT,
 }
 TRIGGERS = {
     deployment.Trigger.REQUEST: deployment_pb2.DEPLOYMENT_TRIGGER_REQUEST,

@@ -8,9 +8,9 @@ from headgate.v1 import deployment_pb2 as wire
 from headgated.api.convert import choices
 from headgated.api.convert.checks import Checks
 from headgated.core.deployment import ConfigDeployment, DeploymentStatus
-from headgated.core.orders import DeployOrder, RestoreOrder, RollbackOrder
+from headgated.core.orders import AdoptOrder, DeployOrder, RestoreOrder, RollbackOrder
 
-_Asking = wire.DeployRequest | wire.RollbackRequest | wire.RestoreRequest
+_Asking = wire.DeployRequest | wire.RollbackRequest | wire.RestoreRequest | wire.AdoptDriftRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,26 @@ def read_restore(request: wire.RestoreRequest) -> RestoreOrder:
     checks.close("restore")
     return RestoreOrder(
         request.deployment_id,
+        reason=request.reason,
+        on_behalf_of=request.on_behalf_of,
+        expected_sequence=_expected_sequence(request),
+        request_id=request.request_id,
+    )
+
+
+def read_adopt(request: wire.AdoptDriftRequest) -> AdoptOrder:
+    """Read a request to take edits at a target over.
+
+    Raises:
+        InvalidRequestError: every fault of the request.
+    """
+    checks = _asking(request)
+    checks.environment_name("environment", request.environment)
+    paths = checks.listed("paths", request.paths)
+    checks.close("adopt")
+    return AdoptOrder(
+        request.environment,
+        paths,
         reason=request.reason,
         on_behalf_of=request.on_behalf_of,
         expected_sequence=_expected_sequence(request),

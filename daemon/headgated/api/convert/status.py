@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headgate.v1 import daemon_pb2 as wire
 from headgated.api.convert import choices
 from headgated.api.convert.environment import environment_message
-from headgated.api.convert.values import ANSWER_ROOM, shown_path, text, timestamp
+from headgated.api.convert.values import ANSWER_ROOM, shortened, shown_path, text, timestamp
+from headgated.effects.history import Collected
 from headgated.engine.views import Problem, SourceView, StatusView
 
+LISTED_DAMAGES = 10_000
+_DAMAGE = 300
+"""Bytes of one line; all of them fit into the 4 MiB that receivers take unless told otherwise."""
 _CUT = Problem(
     "STATUS_CUT",
     "variables and secrets are left out here: all together they are too large for one answer",
@@ -32,6 +38,21 @@ def status_message(status: StatusView) -> wire.GetStatusResponse:
             environment.ClearField("secrets")
         message.problems.append(_problem_message(_CUT))
     return message
+
+
+def damages_message(lines: Sequence[str]) -> wire.VerifyHistoryResponse:
+    """Return what is wrong with history."""
+    listed = [shortened(line, _DAMAGE) for line in lines[:LISTED_DAMAGES]]
+    return wire.VerifyHistoryResponse(damages=listed, omitted_count=len(lines) - len(listed))
+
+
+def collected_message(collected: Collected) -> wire.CollectHistoryResponse:
+    """Return what was dropped from history."""
+    return wire.CollectHistoryResponse(
+        deployments=collected.deployments,
+        contents=collected.contents,
+        bytes_returned=collected.bytes_returned,
+    )
 
 
 def _source_message(source: SourceView) -> wire.WatchedSource:

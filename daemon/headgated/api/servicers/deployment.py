@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from headgate.v1 import deployment_pb2 as wire
@@ -11,6 +12,7 @@ from headgate.v1.environment_pb2 import WatchEventKind
 from headgated.api.convert.deployment import brief_message, deployment_message, plan_message
 from headgated.api.convert.orders import (
     Watch,
+    read_adopt,
     read_deploy,
     read_deployment_id,
     read_page,
@@ -59,6 +61,11 @@ class DeploymentServicer(DeploymentServiceServicer):
         record = await self._control.restore(read_restore(request), self._caller_of(context.peer()))
         return wire.RestoreResponse(deployment=deployment_message(record))
 
+    async def AdoptDrift(self, request: wire.AdoptDriftRequest, context: Context) -> wire.AdoptDriftResponse:
+        """Take edits at a target over."""
+        record = await self._control.adopt(read_adopt(request), self._caller_of(context.peer()))
+        return wire.AdoptDriftResponse(deployment=deployment_message(record))
+
     async def GetDeployment(
         self, request: wire.GetDeploymentRequest, context: Context
     ) -> wire.GetDeploymentResponse:
@@ -86,6 +93,15 @@ class DeploymentServicer(DeploymentServiceServicer):
             request_id=request.request_id,
         )
         return wire.CancelDeploymentResponse(deployment=deployment_message(record))
+
+    async def ExportDeployment(  # type: ignore[override] # writes to its context; an iterator would be cleaned up late
+        self, request: wire.ExportDeploymentRequest, context: Context
+    ) -> None:
+        """Stream the state that a deployment left."""
+        deployment_id = read_deployment_id(request.deployment_id, "export the deployment")
+        async with contextlib.aclosing(self._control.export_deployment(deployment_id)) as pieces:
+            async for piece in pieces:
+                await context.write(wire.ExportDeploymentResponse(tar=piece))
 
     async def WatchDeployments(  # type: ignore[override] # writes to its context; an iterator would be cleaned up late
         self, request: wire.WatchDeploymentsRequest, context: Context

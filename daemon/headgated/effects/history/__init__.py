@@ -4,8 +4,9 @@ Use `History`; the other modules are its parts.
 """
 
 from headgated.effects.history.collection import Collected
+from headgated.effects.history.deployments import Finished
 from headgated.effects.history.heads import Head
 from headgated.effects.history.recovery import Unfinished
 from headgated.effects.history.store import History
 
-__all__ = ["Collected", "Head", "History", "Unfinished"]
+__all__ = ["Collected", "Finished", "Head", "History", "Unfinished"]

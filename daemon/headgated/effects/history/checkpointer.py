@@ -41,6 +41,9 @@ class Checkpointer:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        """Guards the numbers."""
+        self._running = threading.Lock()
+        """Held during a checkpoint: a second one beside it would do nothing and say that it is done."""
 
     def written(self, size: int) -> None:
         """Note that the log has grown by `size` bytes."""
@@ -67,8 +70,15 @@ class Checkpointer:
 
         The log starts over only after a checkpoint during which nobody wrote.
         """
-        with self._lock:
-            self._pending = 0
+        with self._running:
+            with self._lock:
+                self._pending = 0
+            if not self._try():
+                return False
+            with self._lock:
+                return self._pending > 0
+
+    def _try(self) -> bool:
         try:
             sql = sqlite3.connect(self._path, timeout=5.0, isolation_level=None)
             try:
@@ -78,8 +88,7 @@ class Checkpointer:
         except sqlite3.Error as error:
             log.warning("cannot bring the log of %s into it: %s", self._path, error)
             return False
-        with self._lock:
-            return self._pending > 0
+        return True
 
     def _run(self) -> None:
         self._prepare()

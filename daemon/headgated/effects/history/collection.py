@@ -8,7 +8,7 @@ removal. Where anything reachable cannot be read, nothing is removed at all.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from headgated.core.errors import NotFoundError
@@ -44,43 +44,57 @@ class Collection:
         self._database, self._contents, self._trees = database, contents, trees
         self._deployments, self._pins = deployments, pins
         self._one_at_a_time = threading.Lock()
+        with database.read() as sql:
+            if sql.execute("SELECT 1 FROM sweeps").fetchone():
+                trees.end_sweep(complete=False)
 
-    def run(self, keep: frozenset[str]) -> Collected:
-        """Drop every finished deployment that is neither in `keep` nor at the head of an environment.
+    def run(
+        self, keep: frozenset[str], among: frozenset[str] | None, now_and_then: Callable[[], None]
+    ) -> Collected:
+        """Drop every finished deployment (of `among`) that is neither in `keep` nor at the head of an environment.
 
         Raises:
             HistoryDamagedError: something that is kept cannot be read; nothing was removed.
             UnavailableError: it cannot be written; what was removed until then is gone.
         """
         with self._one_at_a_time:
-            before = self._size()
+            before = self.size()
             with self._database.lock:
                 live = _Live(self._contents, self._deployments)
                 pinned = self._pins.begin_collection()
-                going, staying, roots = self._sort_out(keep)
+                going, staying, roots = self._sort_out(keep, among)
             try:
                 live.mark(roots)
                 live.mark_pinned(pinned)
                 live.mark_changes(staying)
                 self._drop(going)
-                removed = self._sweep(live)
+                with self._database.lock:
+                    fresh = self._pins.fresh_trees()
+                live.mark_pinned(fresh)  # most of them, while others go on
+                removed = self._sweep(live, now_and_then)
             finally:
                 with self._database.lock:
                     self._pins.end_collection()
             self._shrink()
             self._database.checkpoint()
-            return Collected(len(going), removed, max(0, before - self._size()))
+            return Collected(len(going), removed, max(0, before - self.size()))
 
-    def _sort_out(self, keep: frozenset[str]) -> tuple[list[str], list[str], list[bytes]]:
+    def _sort_out(
+        self, keep: frozenset[str], among: frozenset[str] | None
+    ) -> tuple[list[str], list[str], list[bytes]]:
         """Return the deployments that go, those that stay, and the trees that stay."""
         with self._database.read() as sql:
             heads = sql.execute("SELECT managed, deployment FROM heads").fetchall()
             rows = sql.execute("SELECT id, state, managed_before, managed_after FROM deployments").fetchall()
         kept = keep | {deployment_id for _, deployment_id in heads}
-        going = [row[0] for row in rows if row[1] != "intent" and row[0] not in kept]
-        staying = [row for row in rows if row[1] == "intent" or row[0] in kept]
+        going = {
+            row[0]
+            for row in rows
+            if row[1] != "intent" and row[0] not in kept and (among is None or row[0] in among)
+        }
+        staying = [row for row in rows if row[0] not in going]
         roots = [managed for managed, _ in heads] + [root for row in staying for root in row[2:]]
-        return going, [row[0] for row in staying], roots
+        return sorted(going), [row[0] for row in staying], roots
 
     def _drop(self, going: list[str]) -> None:
         """Drop deployments, but for those that were begun again since."""
@@ -98,14 +112,31 @@ class Collection:
                     ids,
                 )
 
-    def _sweep(self, live: _Live) -> int:
-        """Remove contents, the newest first: those lie at the end of the file, which then only has to be cut off."""
+    def _sweep(self, live: _Live, now_and_then: Callable[[], None]) -> int:
+        """Remove contents. One that is cut off leaves a note: parts of what was to go are missing."""
+        complete = False
+        try:
+            with self._database.write() as sql:
+                live.mark_pinned(self._pins.fresh_trees())
+                self._trees.begin_sweep(live)
+                sql.execute("INSERT OR IGNORE INTO sweeps VALUES (1)")
+            removed = self._sweep_all(live, now_and_then)
+            with self._database.write() as sql:
+                sql.execute("DELETE FROM sweeps")
+            complete = True
+        finally:
+            with self._database.lock:
+                self._trees.end_sweep(complete=complete)
+        return removed
+
+    def _sweep_all(self, live: _Live, now_and_then: Callable[[], None]) -> int:
+        """Remove the newest first: those lie at the end of the file, which then only has to be cut off."""
         removed, last = 0, 2**62
         rows: list[tuple[int, bytes, int | None]] = [(last, b"", None)]
         while rows:
+            now_and_then()
             large: list[int] = []
             with self._database.write() as sql:
-                live.mark_pinned(self._pins.fresh_trees())
                 statement = "SELECT id, digest, series FROM contents WHERE id < ? ORDER BY id DESC LIMIT ?"
                 rows = sql.execute(statement, (last, _ROWS)).fetchall()
                 dead = [row for row in rows if row[1] not in live and row[1] not in self._pins]
@@ -127,7 +158,8 @@ class Collection:
         while left not in (0, before):
             left, before = self._database.shrink(_PAGES), left
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """Return how many bytes the file has."""
         with self._database.read() as sql:
             pages, page = (
                 sql.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size")
@@ -143,7 +175,7 @@ class _Live:
         self._nodes: set[bytes] = set()
         self._files: set[bytes] = set()
 
-    def __contains__(self, digest: bytes) -> bool:
+    def __contains__(self, digest: object) -> bool:
         return digest in self._nodes or digest in self._files
 
     def mark(self, roots: Iterable[bytes]) -> None:

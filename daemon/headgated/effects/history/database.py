@@ -162,8 +162,10 @@ class Database(Reading):
         """Write some of the log in advance. Zeros after its end are no frames, and not being able to is no error."""
         with self.lock, suppress(OSError):
             system, size = os.fstatvfs(self._log), os.fstat(self._log).st_size
-            if size < _LAID_OUT and system.f_bavail * system.f_frsize >= _ROOMY:
-                os.pwrite(self._log, bytes(_LAID_OUT - size), size)
+            if system.f_bavail * system.f_frsize >= _ROOMY:
+                zeros = bytes(_LAID_OUT // 16)
+                for at in range(size, _LAID_OUT, len(zeros)):
+                    os.pwrite(self._log, zeros, at)
 
     def _roll_back(self) -> None:
         """SQLite has done so already after the graver faults."""

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from headgated.core.errors import HistoryDamagedError, NotFoundError
 from headgated.core.plan import Change
 from headgated.core.tree import Entry, Kind
 from headgated.effects.history.encoding import decode_changes
 from headgated.effects.history.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A committed deployment that is through."""
+
+    deployment_id: str
+    environment: str
+    sequence: int
+    applied: bool
+    """False: the target was given back what it had before."""
 
 
 class Deployments:
@@ -60,6 +72,16 @@ class Deployments:
         )
         with self._reading.read() as sql:
             return sql.execute(statement, (environment, since_sequence)).fetchall()
+
+    def finished(self) -> list[Finished]:
+        """Return every deployment that is through, of each environment the newest first."""
+        statement = (
+            "SELECT id, environment, sequence, state = 'applied' FROM deployments WHERE state <> 'intent'"
+            " ORDER BY environment, sequence DESC"
+        )
+        with self._reading.read() as sql:
+            rows = sql.execute(statement).fetchall()
+        return [Finished(name, environment, n, bool(applied)) for name, environment, n, applied in rows]
 
     def _batch(self, deployment_id: str, n: int) -> list[Change]:
         statement = "SELECT digest, encoded FROM changes WHERE deployment = ? AND n = ?"

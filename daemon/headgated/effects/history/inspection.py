@@ -6,7 +6,7 @@ Works on a connection of its own and keeps nobody waiting. One damaged page hide
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from headgated.core.errors import HeadgateError, HistoryDamagedError
 from headgated.core.paths import escape
@@ -18,30 +18,46 @@ from headgated.effects.history.reading import Reading
 from headgated.effects.history.trees import nodes_below
 
 _PAGE = 500
+_INSTRUCTIONS = 1_000_000
+"""Of SQLite's machine, between two looks at whether to go on: some milliseconds."""
 _LISTED = 100
 """Faults of the file itself that are listed."""
 
 
-def inspect(database: Database) -> tuple[list[str], set[bytes]]:
-    """Return one line for each damage, none where all is well, and the contents that are damaged."""
+def inspect(database: Database, now_and_then: Callable[[], None]) -> tuple[list[str], set[bytes]]:
+    """Return one line for each damage, none where all is well, and the contents that are damaged.
+
+    `now_and_then` is called every so often; what it raises ends it.
+    """
     reading = database.reader()
     try:
-        inspection = _Inspection(reading)
+        inspection = _Inspection(reading, now_and_then)
         return inspection.run(), inspection.contents.wrong
     finally:
         reading.close()
 
 
 class _Inspection:
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+    def __init__(self, reading: Reading, now_and_then: Callable[[], None]) -> None:
+        self._reading, self._now_and_then = reading, now_and_then
         self.contents = Contents(reading)
         self._deployments = Deployments(reading)
 
     def run(self) -> list[str]:
         with self._reading.read() as sql:
+            sql.set_progress_handler(self._interrupt, _INSTRUCTIONS)
             checks = (self._file, self._each_content, self._each_tree, self._each_deployment)
-            return [line for check in checks for line in check(sql)]
+            lines = [line for check in checks for line in check(sql)]
+            self._now_and_then()
+            return lines
+
+    def _interrupt(self) -> int:
+        """Cut a long statement short where this is to end; the check that comes next then raises why."""
+        try:
+            self._now_and_then()
+        except HeadgateError:
+            return 1
+        return 0
 
     def _file(self, sql: sqlite3.Connection) -> Iterator[str]:
         try:
@@ -53,6 +69,7 @@ class _Inspection:
 
     def _each_content(self, sql: sqlite3.Connection) -> Iterator[str]:
         for digest in self._digests(sql):
+            self._now_and_then()
             try:
                 for _ in self.contents.read(digest):
                     pass
@@ -76,13 +93,14 @@ class _Inspection:
         for owner, root in _roots(sql):
             damage: list[HistoryDamagedError] = []
             for _ in nodes_below(self.contents, [root], seen, damage):
-                pass
+                self._now_and_then()
             for error in damage:
                 yield f"tree {name(root)} of {owner}: {error.message}"
 
     def _each_deployment(self, sql: sqlite3.Connection) -> Iterator[str]:
         missing: set[bytes] = set()
         for deployment_id in _ids(sql):
+            self._now_and_then()
             try:
                 for batch in self._deployments.batches(deployment_id):
                     for change in batch:

@@ -39,6 +39,7 @@ class Journal:
         row = (deployment_id, environment, token, os.fsencode(target), encode_paths(list(directories)))
         with self._database.write() as sql:
             sql.execute("INSERT OR REPLACE INTO staging VALUES (?, ?, ?, ?, ?)", row)
+            self._pins.begin(environment, deployment_id)
 
     def commit(self, intent: Intent) -> None:
         """Commit to a deployment: when this returns, a power cut loses neither the intent nor anything it refers to.
@@ -51,6 +52,7 @@ class Journal:
         with self._database.read() as sql:
             if _state(sql, intent.deployment_id) in ("intent", "applied"):
                 raise AlreadyExistsError(f"cannot commit {intent.deployment_id}: it has committed already")
+            self._pins.begin(intent.environment, intent.deployment_id)
         nodes = self._trees.put(intent.managed_before)
         nodes += self._trees.put(intent.managed_after, like=intent.managed_before)
         contents = self._require(intent.changes)
@@ -64,7 +66,7 @@ class Journal:
             self._write_intent(sql, intent, last[0] + 1)
         self._database.sync()
         with self._database.lock:
-            self._pins.release(contents, nodes)
+            self._pins.end(intent.environment, (*contents, *nodes))
 
     def applied(self, deployment_id: str) -> str:
         """Note that the target has it all: the head moves. May be repeated. Returns the environment.
@@ -97,9 +99,12 @@ class Journal:
             if _state(sql, deployment_id) is None:
                 sql.execute("DELETE FROM changes WHERE deployment = ?", (deployment_id,))
             _finish(sql, deployment_id)
+            self._pins.end_deployment(deployment_id)
 
     def adopt(self, environment: str, managed: Directory, sequence: int, deployment_id: str) -> None:
         """Move the head without a change at the target; with an id, as a deployment that changed nothing."""
+        with self._database.lock:
+            self._pins.begin(environment, deployment_id)
         nodes = self._trees.put(managed)
         with self._database.write() as sql:
             head = sql.execute(
@@ -113,7 +118,7 @@ class Journal:
             sql.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?)", row_of_head)
         self._database.sync()
         with self._database.lock:
-            self._pins.release((), nodes)
+            self._pins.end(environment, nodes)
 
     def forget(self, environment: str) -> None:
         """Drop the head of an environment and all that is unfinished in it."""
@@ -129,6 +134,7 @@ class Journal:
                 (environment,),
             )
             sql.execute("DELETE FROM staging WHERE environment = ?", (environment,))
+            self._pins.end(environment)
         self._database.sync()
 
     def _write_changes(self, sql: sqlite3.Connection, deployment_id: str, n: int, batch: bytes) -> None:

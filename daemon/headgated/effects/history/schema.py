@@ -72,6 +72,8 @@ CREATE TABLE heads (
     sequence INTEGER NOT NULL,
     deployment TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- One row while contents are being removed: until all are, parts of a stored tree may be missing.
+CREATE TABLE sweeps (unfinished INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE requests (
     n INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,

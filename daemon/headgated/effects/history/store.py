@@ -7,7 +7,7 @@ One file, `history.db`. The class only brings the parts together; each says what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from headgated.core.intent import Intent
@@ -15,7 +15,7 @@ from headgated.core.plan import Change
 from headgated.core.tree import Directory
 from headgated.effects.history.collection import Collected, Collection
 from headgated.effects.history.database import Database
-from headgated.effects.history.deployments import Deployments
+from headgated.effects.history.deployments import Deployments, Finished
 from headgated.effects.history.heads import Head, Heads
 from headgated.effects.history.inspection import inspect
 from headgated.effects.history.intake import Intake
@@ -24,6 +24,11 @@ from headgated.effects.history.pins import Pins
 from headgated.effects.history.recovery import Recovery, Unfinished
 from headgated.effects.history.requests import Requests
 from headgated.effects.history.trees import Trees
+from headgated.effects.history.weighing import weigh
+
+
+def _go_on() -> None:
+    """Nothing keeps it from going on."""
 
 
 class History:
@@ -65,6 +70,10 @@ class History:
     def has(self, digest: bytes) -> bool:
         """Tell whether a content is stored; it stays then, until the deployment that asks has committed."""
         return self._contents.has(digest)
+
+    def holds(self, digest: bytes) -> bool:
+        """Tell whether a content is stored; it may go with the next collection."""
+        return self._contents.stored(digest)
 
     def read(self, digest: bytes) -> Iterator[bytes]:
         """Return a content in pieces of at most a mebibyte; one larger than that is found wrong only at its end.
@@ -164,16 +173,50 @@ class History:
         """Return (kind, fingerprint, answer) of a request, None where there was none."""
         return self._requests.recall(request_id)
 
-    def verify(self) -> list[str]:
-        """Hash every content anew and read every tree and deployment; returns one line for each damage."""
-        lines, wrong = inspect(self._database)
+    def finished(self) -> list[Finished]:
+        """Return every deployment that is through, of each environment the newest first."""
+        return self._deployments.finished()
+
+    def verify(self, now_and_then: Callable[[], None] = _go_on) -> list[str]:
+        """Hash every content anew and read every tree and deployment; returns one line for each damage.
+
+        Args:
+            now_and_then: called every so often; what it raises ends it.
+        """
+        lines, wrong = inspect(self._database, now_and_then)
         self._contents.wrong |= wrong
         return lines
 
-    def collect(self, keep: frozenset[str]) -> Collected:
+    def collect(
+        self,
+        keep: frozenset[str],
+        *,
+        among: frozenset[str] | None = None,
+        now_and_then: Callable[[], None] = _go_on,
+    ) -> Collected:
         """Drop finished deployments that are neither in `keep` nor a head, and what nobody refers to then.
+
+        Args:
+            keep: ids.
+            among: drop no other than these; None: any. What finishes after `keep` was decided on is in neither.
+            now_and_then: called every so often; what it raises ends it, what was removed until then is gone.
 
         Raises:
             HistoryDamagedError: something that is kept cannot be read; nothing was removed.
         """
-        return self._collection.run(keep)
+        return self._collection.run(keep, among, now_and_then)
+
+    def weigh(
+        self, deployment_ids: Iterable[str], now_and_then: Callable[[], None] = _go_on
+    ) -> tuple[int, dict[str, int]]:
+        """Return the bytes that heads need, and for each deployment those that it needs and none before it in the list.
+
+        Args:
+            deployment_ids: the newest first, as those are dropped last.
+            now_and_then: called every so often; what it raises ends it.
+        """
+        return weigh(self._database, deployment_ids, now_and_then)
+
+    def size(self) -> int:
+        """Return how many bytes the file has."""
+        return self._collection.size()

@@ -1,13 +1,13 @@
 """Trees as hashed directory nodes, equal parts once. A node is a content like any other: a directory's canonical bytes.
 
-Where a node is stored, all below it is. Trees that somebody holds are kept in memory and shared, so that reading a second
+Where a node is stored, all below it is, but for the time that a sweep takes. Trees that somebody holds are kept in memory and shared, so that reading a second
 one costs what differs.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from weakref import WeakValueDictionary
 
 from headgated.core.errors import HistoryDamagedError
@@ -26,6 +26,10 @@ class Trees:
     def __init__(self, contents: Intake, pins: Pins) -> None:
         self._contents, self._pins = contents, pins
         self._held: WeakValueDictionary[bytes, Directory] = WeakValueDictionary()
+        self._removed = 0
+        """How many nodes were removed."""
+        self._whole: Container[bytes] | None = None
+        """Nodes below which nothing is missing; None: all that are stored."""
 
     def put(self, tree: Directory, like: Directory = EMPTY) -> list[bytes]:
         """Store a tree; only nodes that are new are written.
@@ -63,6 +67,7 @@ class Trees:
         ready: dict[bytes, Directory] = {}
         parts: dict[bytes, list[_Part]] = {}
         waiting = [digest]
+        removed = self._removed
         while waiting:
             current = waiting[-1]
             held = ready.get(current) or self._held.get(current)
@@ -70,8 +75,11 @@ class Trees:
                 parts[current] = decode_node(current, b"".join(self._contents.read(current)))
                 waiting += [sub for _, entry, sub in parts[current][1:] if entry.kind == Kind.DIRECTORY]
                 continue
-            ready[current] = held if held is not None else self._assemble(current, parts.pop(current), ready)
+            ready[current] = held if held is not None else _assemble(current, parts.pop(current), ready)
             waiting.pop()
+        with self._contents.lock:
+            if self._removed == removed:  # else it may have been read just before it was removed
+                self._held.update(ready)
         return ready[digest]
 
     def held(self, digest: bytes) -> Directory | None:
@@ -80,24 +88,38 @@ class Trees:
 
     def drop(self, digest: bytes) -> None:
         """Forget that a node is stored: it is no more."""
+        self._removed += 1
         self._held.pop(digest, None)
 
-    def _assemble(self, digest: bytes, parts: list[_Part], ready: dict[bytes, Directory]) -> Directory:
-        (_, own, _), *below = parts
-        tree = Directory(
-            own, {name: ready[sub] if entry.kind == Kind.DIRECTORY else entry for name, entry, sub in below}
-        )
-        tree.__dict__["digest"] = digest  # just verified: not to be worked out again
-        self._held[digest] = tree
-        return tree
+    def begin_sweep(self, live: Container[bytes]) -> None:
+        """Trust only `live` nodes to be whole: of all others some part may be removed already. Others are put anew."""
+        self._whole = live
+
+    def end_sweep(self, *, complete: bool) -> None:
+        """Trust every stored node again; or, where a sweep was cut off, only those put or read from now on."""
+        if not complete:
+            self._held.clear()
+        self._whole = None if complete else self._held
 
     def _keep(self, digest: bytes) -> bool:
         """Pin a node with all below it where it is stored; tell whether it is."""
         with self._contents.lock:
-            if digest not in self._held and not self._contents.stored(digest):
-                return False
-            self._pins.add_tree(digest)
-            return True
+            if self._whole is not None:
+                is_whole = digest in self._whole
+            else:
+                is_whole = digest in self._held or self._contents.stored(digest)
+            if is_whole:
+                self._pins.add_tree(digest)
+            return is_whole
+
+
+def _assemble(digest: bytes, parts: list[_Part], ready: dict[bytes, Directory]) -> Directory:
+    (_, own, _), *below = parts
+    tree = Directory(
+        own, {name: ready[sub] if entry.kind == Kind.DIRECTORY else entry for name, entry, sub in below}
+    )
+    tree.__dict__["digest"] = digest  # just verified: not to be worked out again
+    return tree
 
 
 def _differing(node: Directory, twin: Directory) -> list[tuple[Directory, Directory]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
 from headgated.core.environment import name_faults
 from headgated.core.errors import HeadgateError, NotFoundError, RecordError
-from headgated.effects.durable import not_writable, sync_directory, write_durable
+from headgated.effects.durable import check_writable, not_writable, sync_directory, write_durable
 from headgated.effects.records.coding import SCHEMA_VERSION, time_text
 from headgated.effects.records.deployment_shape import decode_deployment, encode_deployment
 from headgated.effects.records.index import Cursor, Index, Line, place
@@ -88,6 +88,14 @@ class DeploymentStore:
         with self._lock:
             self._highest[environment] = max(self._highest.get(environment, 0), sequence)
 
+    def check_writable(self) -> None:
+        """Find out whether records can be written now.
+
+        Raises:
+            UnavailableError: STATE_NOT_WRITABLE.
+        """
+        check_writable(self._directory)
+
     def create(self, record: ConfigDeployment) -> None:
         """Write a record that is not there yet, durably.
 
@@ -142,15 +150,14 @@ class DeploymentStore:
             before: what the page before returned.
             statuses: empty: any.
         """
+        lines, following = self._find(environment, limit, before, statuses)
+        return list(self._readable(lines)), following
+
+    def asked_at(self, deployment_id: str) -> datetime | None:
+        """Return when a deployment was asked for, None where there is no such record. Reads no file."""
         with self._lock:
-            found = (
-                line
-                for line in self._index.newest_first(environment, before)
-                if not statuses or line.status in statuses
-            )
-            lines = list(islice(found, limit + 1))
-        records = list(self._readable(lines[:limit]))
-        return records, place(lines[limit - 1]) if len(lines) > limit else None
+            line = self._index.get(deployment_id)
+        return None if line is None else datetime.fromisoformat(line.deployed_at)
 
     def last(self, environment: str) -> ConfigDeployment | None:
         """Return an environment's newest record, None where there is none."""
@@ -168,6 +175,19 @@ class DeploymentStore:
         with self._lock:
             lines = [line for line in self._index.all() if not line.status.finished]
         return list(self._readable(lines))
+
+    def _find(
+        self,
+        environment: str | None,
+        limit: int,
+        before: Cursor | None,
+        statuses: frozenset[DeploymentStatus],
+    ) -> tuple[list[Line], Cursor | None]:
+        with self._lock:
+            candidates = self._index.newest_first(environment, before)
+            found = (line for line in candidates if not statuses or line.status in statuses)
+            lines = list(islice(found, limit + 1))
+        return lines[:limit], place(lines[limit - 1]) if len(lines) > limit else None
 
     def _check_usable(self, deployment_id: str) -> None:
         if deployment_id in self._unusable:
@@ -194,17 +214,15 @@ class DeploymentStore:
         except OSError as error:
             raise not_writable(directory, error) from error
         write_durable(directory, f"{record.deployment_id}.json", encode_deployment(record), replace=replace)
+        self._note(record)
+
+    def _note(self, record: ConfigDeployment) -> None:
+        at = time_text(record.deployed_at)
+        line = Line(
+            SCHEMA_VERSION, record.deployment_id, record.environment, record.status, record.sequence, at
+        )
         with self._lock:
-            self._index.add(
-                Line(
-                    SCHEMA_VERSION,
-                    record.deployment_id,
-                    record.environment,
-                    record.status,
-                    record.sequence,
-                    time_text(record.deployed_at),
-                )
-            )
+            self._index.add(line)
             self.pass_over(record.environment, record.sequence)
             self._reserved.pop(record.deployment_id, None)
 

@@ -41,6 +41,11 @@ MOVED = GONE | {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ESTALE}
 """What a call says when somebody else made, removed or replaced something in its way."""
 
 
+def show(path: bytes) -> str:
+    """Return a path relative to the target as text."""
+    return escape(path) or "the target directory"
+
+
 def failed(what: str, path: bytes, error: OSError) -> DeploymentFailedError:
     """Return the error for a call that failed.
 
@@ -49,7 +54,7 @@ def failed(what: str, path: bytes, error: OSError) -> DeploymentFailedError:
         path: relative to the target.
         error: what the kernel said.
     """
-    shown = escape(path) or "the target directory"
+    shown = show(path)
     if error.errno in MOVED:
         return moved(path)
     code = error.errno or 0
@@ -62,7 +67,7 @@ def failed(what: str, path: bytes, error: OSError) -> DeploymentFailedError:
 
 def moved(*paths: bytes) -> TargetMovedError:
     """Return the error for paths that are no longer what the plan found."""
-    shown = [escape(path) for path in paths]
+    shown = [show(path) for path in paths]
     more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
     return TargetMovedError(
         f"cannot deploy: {shown[0]}{more} changed at the target after the plan was made", paths=shown
@@ -71,7 +76,7 @@ def moved(*paths: bytes) -> TargetMovedError:
 
 def refused(reason: str, what: str, paths: Iterable[bytes], hint: str) -> DeploymentFailedError:
     """Return the error for what was found to be impossible before anything changed; `what` follows the first path."""
-    shown = [escape(path) for path in paths]
+    shown = [show(path) for path in paths]
     more = f" (and {len(shown) - 1} more)" if len(shown) > 1 else ""
     return DeploymentFailedError(
         f"cannot deploy: {shown[0]} {what}{more}", reason=reason, hint=hint, paths=shown

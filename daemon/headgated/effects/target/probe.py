@@ -16,7 +16,7 @@ from headgated.core.steps import Put, Step, Take, steps
 from headgated.core.tree import Entry
 from headgated.effects import kernel
 from headgated.effects.beneath import GONE
-from headgated.effects.target.failure import failed, moved, refused
+from headgated.effects.target.failure import failed, moved, refused, show
 from headgated.effects.target.site import Site
 
 RESERVE = 256 * 1024
@@ -131,9 +131,8 @@ def _staged(put: Put) -> Iterator[Entry]:
 
 
 def _full(path: bytes, need: str, free: str, puts: list[Put]) -> DeploymentFailedError:
-    shown = escape(path) or "the target directory"
     return DeploymentFailedError(
-        f"cannot deploy: {need} are needed in {shown} and {free} are free",
+        f"cannot deploy: {need} are needed in {show(path)} and {free} are free",
         reason="NO_SPACE",
         hint="make room on the target's file system",
         paths=[escape(put.path) for put in puts],

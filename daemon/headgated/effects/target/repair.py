@@ -19,7 +19,7 @@ from headgated.core.tree import Kind
 from headgated.effects.beneath import GONE
 from headgated.effects.target import attributes
 from headgated.effects.target.clear import clear, keep
-from headgated.effects.target.failure import failed
+from headgated.effects.target.failure import failed, show
 from headgated.effects.target.motion import arrive, leave, trade
 from headgated.effects.target.site import Site
 from headgated.effects.target.survey import new_content, old_content, state_at, survey
@@ -63,7 +63,7 @@ class Repair:
         if not troubled:
             troubled = self._each(left, self._discard) | self._sync(planned)
         if troubled:
-            shown = [escape(path) or "the target directory" for path in troubled]
+            shown = [show(path) for path in troubled]
             why = next(iter(troubled.values()))
             raise DeploymentFailedError(
                 f"cannot undo {shown[0]}: {why}",

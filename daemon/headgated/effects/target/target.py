@@ -237,9 +237,10 @@ class Target:
                 raise failed("recover", b"", error) from error
 
     def _refuse_unmounted(self, steps: Sequence[Step]) -> None:
-        """An empty directory where files were replaced or removed is most likely a mount point with nothing mounted."""
-        replaced = [step for step in steps if isinstance(step, Put | Take) and step.expected is not None]
-        if replaced and not os.listdir(self._root):
+        """Refuse an empty directory where something is both before and after: most likely nothing is mounted there."""
+        before = any(isinstance(step, Put | Take) and step.expected is not None for step in steps)
+        after = any(isinstance(step, Put) for step in steps)
+        if before and after and not os.listdir(self._root):
             raise DeploymentFailedError(
                 f"cannot recover {os.fsdecode(self._root)}: it is empty, although files were deployed to it",
                 reason="TARGET_EMPTY",

@@ -16,13 +16,11 @@ from headgated.effects.watch.bell import Bell
 from headgated.effects.watch.dispatch import Mailbox
 from headgated.effects.watch.mounts import Mount, Mounts
 from headgated.effects.watch.roots import Standing, look
-from headgated.effects.watch.state import Pace, WatchMode, WatchState
+from headgated.effects.watch.state import Pace, WatchMode, WatchState, verdict
 from headgated.effects.watch.timers import Backoff, Timers, spread
 
-if TYPE_CHECKING:
-    from headgated.effects.watch.lookout import (
-        Lookout,
-    )  # at run time in `_open` only: watchdog may not be as expected
+if TYPE_CHECKING:  # at run time only under trial, in `_open`: watchdog may not be as expected
+    from headgated.effects.watch.lookout import Lookout
 
 VERIFY_EVERY = 10
 """Once in so many scans the watches are compared with the directories that are there."""
@@ -61,6 +59,7 @@ class Keeper:
         self._around: tuple[Mount, ...] = ()
         self._lookout: Lookout | None = None
         self._refusal = ""
+        self._hopeless = False
         self._judged = (WatchMode.ABSENT, self._standing.problem)
         self._thread = threading.Thread(target=self._run, name="headgate-keeper", daemon=True)
 
@@ -208,15 +207,22 @@ class Keeper:
             self._bell.look()
 
     def _open(self, standing: Standing) -> Lookout | None:
+        """Open a lookout, or note why there can be none. Another version of watchdog is found out here, once."""
+        if self._hopeless:
+            return None
         try:
             from headgated.effects.watch.lookout import Lookout  # noqa: PLC0415  # the import is part of the trial
 
-            return Lookout(self._root, standing, self._mailbox, self._bell)
+            lookout = Lookout(self._root, standing, self._mailbox, self._bell)
         except OSError as error:
             self._refusal = error.strerror or str(error)
-        except Exception as error:  # noqa: BLE001  # whatever another version of watchdog does instead
+            return None
+        except Exception as error:  # noqa: BLE001  # whatever another version does instead
             self._refusal = f"watchdog is not as expected: {error!r}"
-        return None
+            self._hopeless = True
+            return None
+        self._refusal = ""
+        return lookout
 
     def _retry(self) -> None:
         if not self._lookout:
@@ -227,8 +233,10 @@ class Keeper:
 
     def _judge(self) -> None:
         """Say how the root is watched, and let polling and retries follow from it."""
-        judged = self._verdict()
-        if judged[0] is WatchMode.POLLING and not (self._lookout and not self._lookout.shortfall):
+        shortfall = self._lookout.shortfall if self._lookout else ""
+        eventless = (mount.kind for mount in self._around if mount.eventless)
+        judged = verdict(self._standing.problem, self._refusal, shortfall, eventless, self._pace.poll)
+        if judged[0] is WatchMode.POLLING and (self._refusal or shortfall):
             if not self._timers.running("retry"):
                 self._timers.set("retry", spread(self._retries.next()))
         else:
@@ -237,21 +245,6 @@ class Keeper:
         if judged != self._judged or not self._begun.is_set():
             self._judged = judged
             self._announce(*judged)
-
-    def _verdict(self) -> tuple[WatchMode, str]:
-        if self._standing.problem:
-            return WatchMode.ABSENT, self._standing.problem
-        reason = f"no events: {self._refusal}"
-        if self._lookout:
-            kinds = sorted({mount.kind for mount in self._around if mount.eventless})
-            reason = self._lookout.shortfall or (
-                f"{', '.join(kinds)} tells no events of changes made elsewhere" if kinds else ""
-            )
-        return (
-            (WatchMode.POLLING, f"{reason}; scanned every {self._pace.poll:g} s")
-            if reason
-            else (WatchMode.EVENTS, "")
-        )
 
     def _announce(self, mode: WatchMode, message: str) -> None:
         if mode is WatchMode.EVENTS:

@@ -7,6 +7,7 @@ price is one inotify instance each (`fs.inotify.max_user_instances`). A lookout 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 from headgated.effects.watch.bell import Bell
 from headgated.effects.watch.cookie import Cookie
@@ -18,35 +19,34 @@ from headgated.effects.watch.watches import Watches
 
 
 class Lookout:
-    """Watches what stands at a root, and the path to it. All but the reader's own work is done by the caller's thread.
+    """Watches what stands at a root, and the way to it.
 
     Raises:
-        OSError: if there can be no reader: too many instances or open files, or it does not answer.
+        OSError: if there can be no reader: too many instances, watches or open files, or it does not answer.
     """
 
     def __init__(self, root: str, standing: Standing, mailbox: Mailbox, bell: Bell) -> None:
         if names := missing():
-            raise OSError(f"this version of watchdog has no {', '.join(names)}")
+            raise AttributeError(f"it has no {', '.join(names)}")
         self.trouble = ""
         """Why this lookout is of no use any more; empty while it is."""
         self._bell = bell
-        self._reader = Reader(self._report)
-        self._reader.start()
-        try:
-            self._cookie = Cookie(self._reader)
-        except OSError:
-            self._reader.retire()
-            raise
-        if not self._cookie.alive():
-            self.close()
-            raise OSError("a new inotify reader does not answer")
-        paths = {os.fsencode(os.path.abspath(root)), standing.real}
-        self._doorstep = Doorstep(self._reader, paths, bell.look)
-        self._doorstep.step()
         self._watches: Watches | None = None
-        if standing.identity:
-            self._watches = Watches(self._reader, standing.real, mailbox.mark, bell.ring)
-            self._watches.verify()
+        with ExitStack() as undo:
+            reader = Reader(self._report)
+            reader.start()
+            undo.callback(reader.retire)
+            self._reader = reader
+            self._cookie = Cookie(reader)
+            undo.callback(self._cookie.close)
+            if not self._cookie.alive():
+                raise OSError("a new inotify reader does not answer")
+            self._doorstep = Doorstep(reader, {os.fsencode(os.path.abspath(root)), standing.real}, bell.look)
+            self._doorstep.step()
+            if standing.identity:
+                self._watches = Watches(reader, standing.real, mailbox.mark, bell.ring)
+                self._watches.verify()
+            self._undo = undo.pop_all()
 
     @property
     def directories(self) -> int:
@@ -82,8 +82,7 @@ class Lookout:
 
     def close(self) -> None:
         """Stop watching."""
-        self._reader.retire()
-        self._cookie.close()
+        self._undo.close()
 
     def _report(self, why: str) -> None:
         self.trouble = self.trouble or why

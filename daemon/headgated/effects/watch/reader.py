@@ -29,6 +29,7 @@ from watchdog.observers.inotify_c import (
 Callback = WatchCallback
 Descriptor = WatchDescriptor
 Flag = InotifyConstants
+Flags = Mask
 Event = InotifyEvent
 
 _PRIVATE = ("_add_callback", "_get_or_create_watch", "_close_resources")
@@ -38,7 +39,7 @@ EMPTY_READS = 3
 """So many reads without an event in a row mean that the descriptor is no inotify queue any more."""
 
 
-def mask(*flags: int) -> Mask:
+def mask(*flags: int) -> Flags:
     """Return the flags as one mask."""
     return Mask(reduce(or_, flags, 0))
 
@@ -59,7 +60,7 @@ class Reader(InotifyFD):
         self.progress = 0
         """Grows with each event: tells a busy reader from a dead one."""
 
-    def watch(self, path: bytes, wanted: Mask, callback: Callback) -> Descriptor:
+    def watch(self, path: bytes, wanted: Flags, callback: Callback) -> Descriptor:
         """Watch `path` and return the descriptor, the same one for the same inode.
 
         Raises:

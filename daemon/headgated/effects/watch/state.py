@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,3 +42,25 @@ class Pace:
     probe: float
     cookie: float
     poll: float
+
+
+def verdict(
+    problem: str, refusal: str, shortfall: str, eventless: Iterable[str], poll: float
+) -> tuple[WatchMode, str]:
+    """Return how a root is watched, and why not by events alone.
+
+    Args:
+        problem: why there is no directory.
+        refusal: why no events can be had at all.
+        shortfall: why not every directory is watched.
+        eventless: types of the file systems in it that change without events.
+        poll: seconds between scans where events do not tell everything.
+    """
+    if problem:
+        return WatchMode.ABSENT, problem
+    kinds = ", ".join(sorted(set(eventless)))
+    elsewhere = f"{kinds} tells no events of changes made elsewhere" if kinds else ""
+    reason = f"no events: {refusal}" if refusal else shortfall or elsewhere
+    if reason:
+        return WatchMode.POLLING, f"{reason}; scanned every {poll:g} s"
+    return WatchMode.EVENTS, ""
