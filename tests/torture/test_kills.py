@@ -32,7 +32,7 @@ WRONG = (
 
 @pytest.mark.timeout(100_000)
 def test_killed_deployer_leaves_all_or_nothing() -> None:
-    kills = times(25)
+    kills = times(15)
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture.killing", "--kills", str(kills), "--seed", str(time.time_ns())],
         cwd=ROOT,
@@ -61,7 +61,7 @@ def test_killed_daemon_comes_back_right() -> None:
                 "web", type="development", config_path=str(target), sources=[str(source)]
             )
         eventually(lambda: alike(source, target))
-        for _ in range(times(3, times(3) // 20 + 3)):
+        for _ in range(times(2, times(2) // 20 + 2)):
             _kill_at_work(daemon, source, rng)
             daemon.start()
             with daemon.client() as client:

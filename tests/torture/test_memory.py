@@ -34,7 +34,7 @@ def test_memory_descriptors_and_threads_stay_level(quick: Path) -> None:
     source.mkdir()
     for number in range(50):
         (source / f"f{number}").write_text(f"{number}\n")
-    count = times(250)
+    count = times(150)
     with ConfigurationDeployer(quick / "state") as deployer:
         deployer.create_environment("web", "testing", target, sources=[source])
 

@@ -91,7 +91,7 @@ def test_quarrel_ends_in_one_agreed_state() -> None:
         process = psutil.Process(daemon.process.pid)
         descriptors = process.num_fds()
         quarrel = Quarrel(daemon, source, time.time_ns())
-        quarrel.run(times(6, times(6) // 10 + 6))
+        quarrel.run(times(4, times(4) // 10 + 4))
         print(dict(quarrel.done))  # noqa: T201 - the figures are what a long run is made for
         assert not quarrel.surprises
         client.resume_environment("web")

@@ -185,7 +185,9 @@ def _variable_faults(name: str, values: Mapping[str, str]) -> list[Fault]:
     found = []
     for key, value in values.items():
         if not _VARIABLE.fullmatch(key):
-            found.append(Fault(f"{name}.{key}", "must be a letter or underscore, then letters, digits, underscores"))
+            found.append(
+                Fault(f"{name}.{key}", "must be a letter or underscore, then letters, digits, underscores")
+            )
         if len(value.encode("utf-8", "surrogatepass")) > 64 * 1024:
             found.append(Fault(f"{name}.{key}", "is longer than 64 KiB"))
         if "\0" in value:
@@ -210,11 +212,15 @@ def _verbatim_faults(patterns: Sequence[str]) -> list[Fault]:
 def _policy_faults(policies: Policies) -> list[Fault]:
     found = _verbatim_faults(policies.verbatim)
     if not _OWNER.fullmatch(policies.owner):
-        found.append(Fault("policies.owner", f"must be keep, source or user:group (got {policies.owner!r:.80})"))
+        found.append(
+            Fault("policies.owner", f"must be keep, source or user:group (got {policies.owner!r:.80})")
+        )
     quiet, latest = policies.settle_quiet, policies.settle_latest
     for key, value in (("settle_quiet", quiet), ("settle_latest", latest)):
         if value is not None and not 0 <= value <= LONGEST_SETTLE:
-            found.append(Fault(f"policies.{key}", f"must be between 0 and {LONGEST_SETTLE} seconds (got {value})"))
+            found.append(
+                Fault(f"policies.{key}", f"must be between 0 and {LONGEST_SETTLE} seconds (got {value})")
+            )
     if quiet is not None and latest is not None and quiet > latest:
         found.append(Fault("policies.settle_quiet", "is longer than settle_latest"))
     return found

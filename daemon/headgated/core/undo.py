@@ -42,7 +42,9 @@ def standing_after(records: Sequence[ConfigDeployment], sequence: int) -> list[C
     standing = [
         record
         for record in records
-        if record.sequence > sequence and record.status == DeploymentStatus.SUCCESS and not cancels_out(record)
+        if record.sequence > sequence
+        and record.status == DeploymentStatus.SUCCESS
+        and not cancels_out(record)
     ]
     return sorted(standing, key=lambda record: -record.sequence)
 

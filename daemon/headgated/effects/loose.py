@@ -29,7 +29,9 @@ def read_loose(path: str) -> tuple[Entry, bytes]:
     with open(descriptor, "rb") as file:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
-            raise DeploymentFailedError(f"cannot deploy {path}: not a regular file", reason="SPECIAL_FILE", paths=[path])
+            raise DeploymentFailedError(
+                f"cannot deploy {path}: not a regular file", reason="SPECIAL_FILE", paths=[path]
+            )
         if before.st_size > LARGEST:
             raise DeploymentFailedError(
                 f"cannot deploy {path}: larger than 64 MiB",
@@ -42,7 +44,11 @@ def read_loose(path: str) -> tuple[Entry, bytes]:
         except OSError as error:
             raise _unreadable(path, error) from None
         after = os.fstat(descriptor)
-    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (after.st_size, after.st_mtime_ns, after.st_ctime_ns):
+    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    ):
         raise SourceMovedError(f"cannot deploy {path}: it changes while it is read", paths=[path])
     entry = Entry(
         Kind.FILE,
@@ -59,11 +65,17 @@ def read_loose(path: str) -> tuple[Entry, bytes]:
 def _unreadable(path: str, error: OSError) -> DeploymentFailedError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return DeploymentFailedError(
-            f"cannot deploy {path}: there is no such file", reason="FILE_NOT_FOUND", hint="check the path", paths=[path]
+            f"cannot deploy {path}: there is no such file",
+            reason="FILE_NOT_FOUND",
+            hint="check the path",
+            paths=[path],
         )
     if error.errno == errno.ELOOP:
         return DeploymentFailedError(
-            f"cannot deploy {path}: it is a symbolic link", reason="SPECIAL_FILE", hint="name the file itself", paths=[path]
+            f"cannot deploy {path}: it is a symbolic link",
+            reason="SPECIAL_FILE",
+            hint="name the file itself",
+            paths=[path],
         )
     return DeploymentFailedError(
         f"cannot read {path}: {error.strerror}",

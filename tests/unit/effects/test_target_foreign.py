@@ -297,6 +297,39 @@ def test_write_between_any_two_acts_is_not_lost(
             assert MINE in {thing.content for thing in there.values() if isinstance(thing, F)}, context
 
 
+@pytest.mark.parametrize("write", [write_as_an_editor, write_in_place])
+@pytest.mark.parametrize(
+    "path", [b"app.conf", b"gone", b"fresh", b"was-dir", b"tree/deep/leaf", b"was-file/new"]
+)
+def test_write_between_any_two_acts_of_undoing_is_not_lost(
+    swift: Path, path: bytes, write: Callable[[Path], None]
+) -> None:
+    for at in itertools.count(1):
+        root = swift / str(at)
+        build(root, BEFORE)
+        acts, written = Faulty(), list[bool]()
+        plan = planned(Target(str(root)), BEFORE, AFTER)
+        target = Target(str(root), acts=acts)
+        target.stage(plan, reader(AFTER))
+        target.apply(plan)
+
+        def meanwhile(root: Path = root, written: list[bool] = written) -> None:
+            with suppress(OSError):
+                write(root / os.fsdecode(path))
+                written.append(True)
+
+        acts.fault = Fault(len(acts.log) + at, meanwhile=meanwhile)
+        target.undo(plan)
+        if not acts.fired:
+            return
+        there = look(root)
+        others = {other: thing for other, thing in there.items() if b"kept-" not in other}
+        assert without(others, path) == without(BEFORE, path), at
+        assert temporaries(root) == [], at
+        if written:
+            assert MINE in {thing.content for thing in there.values() if isinstance(thing, F)}, at
+
+
 def moments(root: Path) -> Iterator[int]:
     """Yield some acts of staging and every later one."""
     build(root, BEFORE)

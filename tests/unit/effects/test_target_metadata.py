@@ -7,11 +7,12 @@ import os
 import stat
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.effects.faults import Faulty, in_child
+from tests.unit.effects.faults import DeadError, Fault, Faulty, in_child
 from tests.unit.effects.world import TOKEN, F, World, build, entry, look, reader
 
 from headgated.core.errors import DeploymentFailedError
@@ -294,3 +295,30 @@ def test_undo_of_a_directorys_attributes_leaves_what_others_set(tmp_path: Path) 
     target.undo(plan)
     there = (tmp_path / "d").stat()
     assert (stat.S_IMODE(there.st_mode), there.st_uid, there.st_gid) == (0o755, 0, 4713)
+
+
+@ROOT
+@NEED_ROOT
+@pytest.mark.parametrize("done", [False, True])
+def test_cut_off_between_owner_and_bits_is_recovered(tmp_path: Path, done: bool) -> None:  # noqa: FBT001
+    """A directory gets another owner and other bits by three calls; nobody gains a right on the way."""
+    path = tmp_path / "d"
+    path.mkdir()
+    live = Entry(Kind.DIRECTORY, 0o750, uid=0, gid=0)
+    plan = steps([Change(b"d", live, Entry(Kind.DIRECTORY, 0o705, uid=4711, gid=4712))], TOKEN)
+    acts = Faulty()
+    for at in range(1, 6):
+        os.chown(path, 0, 0)
+        path.chmod(0o750)
+        acts = Faulty(fault=Fault(at, done=done, dead=True))
+        with suppress(DeadError):
+            Target(str(tmp_path), acts=acts).apply(plan)
+        assert stat.S_IMODE(path.stat().st_mode) in {0o750, 0o700, 0o705}
+        done_at_all = Target(str(tmp_path)).recover(plan)
+        there = path.stat()
+        expected = (0o705, 4711, 4712) if done_at_all else (0o750, 0, 0)
+        assert (stat.S_IMODE(there.st_mode), there.st_uid, there.st_gid) == expected
+        assert done_at_all is (at + done > 3)
+        if not acts.fired:
+            break
+    assert acts.log[:3] == ["chmod", "chown", "chmod"]

@@ -159,7 +159,7 @@ class Repair:
         leave(site, step)
         self._withdrawn.add(step.path)
         if step.wanted.kind != Kind.DIRECTORY and state_at(site, step, step.temp) is not State.NEW:
-            arrive(site, step)
+            self._give_back(step)  # somebody put something else there in this instant
 
     def _is_partly_ours(self, step: Put) -> bool:
         """Whether a directory where ours was put, but is not whole, holds any of it."""
@@ -176,15 +176,22 @@ class Repair:
     def _return(self, step: Put | Take, dest: State) -> None:
         """Bring back what lies at the temporary, if its place is free or ours."""
         site = self._site
-        if dest is State.NONE:
-            arrive(site, step)
-            return
         if isinstance(step, Put) and dest is State.NEW:
             trade(site, step)
             if state_at(site, step, step.temp) is State.NEW:
                 return
             trade(site, step)  # somebody put something else there in this instant
-        self.notes.append(keep(site, step.temp, step.path))
+        if dest is State.NONE:
+            self._give_back(step)
+        else:
+            self.notes.append(keep(site, step.temp, step.path))
+
+    def _give_back(self, step: Put | Take) -> None:
+        """Bring what lies at the temporary to the destination; if that was taken in this instant, keep it."""
+        try:
+            arrive(self._site, step)
+        except FileExistsError:
+            self.notes.append(keep(self._site, step.temp, step.path))
 
     def _discard(self, step: Step) -> None:
         """Remove what was staged; what somebody wrote to it while it was at its place goes back there."""
@@ -194,8 +201,8 @@ class Repair:
         if clear(site, step.temp, new_content(step)):
             return
         if step.path in self._withdrawn and site.look(step.path) is None:
-            arrive(site, step)
             self.notes.append(f"{escape(step.path)} stays: somebody else wrote to it meanwhile")
+            self._give_back(step)
         else:
             self.notes.append(keep(site, step.temp, step.path))
 
