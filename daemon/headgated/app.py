@@ -106,7 +106,7 @@ class App:
         syncing = Syncing(
             deployer.environments,
             deployer.planning,
-            deployer.jobs,
+            deployer.deploying,
             deployer.ledger,
             self._environment_changed,
         )

@@ -124,7 +124,7 @@ async def test_hanging_environment_does_not_keep_the_daemon_from_ending(tmp_path
             )
         watcher = Watcher(lambda _root, _paths: None)
         syncing = Syncing(
-            deployer.environments, deployer.planning, deployer.jobs, deployer.ledger, lambda _name: None
+            deployer.environments, deployer.planning, deployer.deploying, deployer.ledger, lambda _name: None
         )
         fleet = Fleet(deployer, watcher, syncing, lambda _name: None)
         fleet.start()

@@ -96,7 +96,7 @@ def test_quarrel_ends_in_one_agreed_state() -> None:
         assert not quarrel.surprises
         client.resume_environment("web")
         last = client.wait_for_deployment(client.deploy("web").deployment_id, 60)
-        assert last.status == SUCCESS, last
+        assert last.status == SUCCESS, str(last.error)
         assert not differences(picture(source), picture(target))
         assert not leftovers(target)
         records = eventually(lambda: [*client.list_deployments("web")])

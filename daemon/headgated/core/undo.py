@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
+from headgated.core.deployment import ConfigDeployment, DeploymentStatus
 from headgated.core.errors import DeploymentFailedError, RefusedError
 from headgated.core.paths import escape
 from headgated.core.plan import Change, Plan
@@ -27,26 +27,20 @@ def compose(newest_first: Iterable[Sequence[Change]]) -> dict[bytes, Entry | Non
 def standing_after(records: Sequence[ConfigDeployment], sequence: int) -> list[ConfigDeployment]:
     """Return the deployments after `sequence` that are in force, newest first.
 
-    Failed ones never were. A rollback all of whose undone deployments are later than `sequence` cancels out with them.
+    Failed ones never were. What a rollback in force undid is not; what a rollback undid that was itself rolled back is again. A
+    rollback all of whose undone deployments are later than `sequence` cancels out with them.
     """
     order = {record.deployment_id: record.sequence for record in records}
-
-    def cancels_out(record: ConfigDeployment) -> bool:
-        info = record.rollback_info
-        return (
-            record.kind != DeploymentKind.DEPLOY
-            and info is not None
-            and all(order.get(undone, 0) > sequence for undone in info.undone)
-        )
-
-    standing = [
-        record
-        for record in records
-        if record.sequence > sequence
-        and record.status == DeploymentStatus.SUCCESS
-        and not cancels_out(record)
-    ]
-    return sorted(standing, key=lambda record: -record.sequence)
+    cancelled: set[str] = set()
+    standing = []
+    for record in sorted(records, key=lambda record: -record.sequence):
+        if record.sequence <= sequence or not record.status.reached or record.deployment_id in cancelled:
+            continue
+        undone = record.rollback_info.undone if record.rollback_info is not None else ()
+        cancelled.update(undone)
+        if not undone or any(order.get(earlier, 0) <= sequence for earlier in undone):
+            standing.append(record)
+    return standing
 
 
 def check_undoable(

@@ -22,6 +22,7 @@ from headgated.effects.lock import StateLock
 from headgated.effects.records import DeploymentStore, EnvironmentStore
 from headgated.effects.scan import ScanLimits
 from headgated.effects.target import Target
+from headgated.engine.deploying import Deploying
 from headgated.engine.environments import Environments
 from headgated.engine.housekeeping import Housekeeping
 from headgated.engine.jobs import Jobs
@@ -82,7 +83,7 @@ class ConfigurationDeployer:
             scan_limits = ScanLimits(max_files=limits.max_files, max_file_bytes=limits.max_file_size)
             self.sources = Sources(scan_limits, watch, unwatch)
             self.planning = Planning(self.sources, self.history, open_target)
-            self.jobs = Jobs(
+            self.deploying = Deploying(
                 self.environments,
                 self._runtimes,
                 self.planning,
@@ -91,10 +92,15 @@ class ConfigurationDeployer:
                 tell=on_environment,
                 recover=lambda name: self._recovery.recover(name),  # noqa: PLW0108 - made only below
             )
+            self.jobs = Jobs(
+                self.environments, self._runtimes, self.planning, self.history, self.ledger, self.deploying
+            )
             self.housekeeping = Housekeeping(
                 self.environments, self.ledger, self.history, self.settings.retention
             )
-            self._recovery = Recovery(self.history, self.ledger, self.jobs.succeed_interrupted, open_target)
+            self._recovery = Recovery(
+                self.history, self.ledger, self.deploying.succeed_interrupted, open_target
+            )
             self._open()
         except BaseException:
             self._lock.release()

@@ -13,8 +13,8 @@ from headgated.core.deployment import ConfigDeployment, DeploymentKind, Trigger
 from headgated.core.environment import DriftPolicy, Environment
 from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.tree import Entry, lookup, own
+from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import remember
-from headgated.engine.jobs import Jobs, told_error
 from headgated.engine.ledger import Ledger, failed
 from headgated.engine.planning import Planned, Planning, again_when_moved
 from headgated.engine.runtime import Runtime
@@ -48,8 +48,8 @@ def to_heal(runtime: Runtime, environment: Environment) -> dict[bytes, Entry | N
 class Healing:
     """Heals one environment at a time; whoever calls holds its lock."""
 
-    def __init__(self, planning: Planning, jobs: Jobs, ledger: Ledger) -> None:
-        self._planning, self._jobs, self._ledger = planning, jobs, ledger
+    def __init__(self, planning: Planning, deploying: Deploying, ledger: Ledger) -> None:
+        self._planning, self._deploying, self._ledger = planning, deploying, ledger
 
     def heal(self, runtime: Runtime, environment: Environment, fail: Fail) -> float | None:
         """Put back what is to be put back; return the seconds after which to come again, None: no need."""
@@ -91,20 +91,20 @@ class Healing:
             reason="heal drift",
         )
         runtime.sequence = max(runtime.sequence, record.sequence)
-        return self._jobs.start(runtime, record)
+        return self._deploying.start(runtime, record)
 
     def _carry_out(self, runtime: Runtime, environment: Environment, record: ConfigDeployment) -> None:
         synced = runtime.synced_version
 
         def attempt() -> ConfigDeployment:
-            self._jobs.make_usable(runtime)
-            return self._jobs.carry_out(runtime, environment, record, self._plan(runtime, environment))
+            self._deploying.make_usable(runtime)
+            return self._deploying.carry_out(runtime, environment, record, self._plan(runtime, environment))
 
         try:
             again_when_moved(attempt)
             runtime.synced_version, runtime.out_of_sync = synced, False
         finally:
-            self._jobs.stop(runtime)
+            self._deploying.stop(runtime)
 
     def _plan(self, runtime: Runtime, environment: Environment) -> Planned:
         deployed = {

@@ -1,28 +1,24 @@
-"""Accepts orders and carries them out: a deployment, a rollback, a restore, each a record from PENDING to its end.
+"""Accepts orders and finds out what they mean: a deployment, a rollback, a restore, an adoption.
 
-A deployment ends as SUCCESS or FAILED with its reason, saved and logged before an error is raised. What depends on success
-(the undone deployments' mark, the hold, the lifted halt) is written before the record itself says SUCCESS, so that a crash
-between the two is made right by doing it again.
+What can be refused is refused at once, before anything has an id; the rest is planned when its turn comes and carried out by
+`deploying`.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from headgated.core import lifecycle
 from headgated.core.deployment import (
     ConfigDeployment,
     DeploymentKind,
-    DeploymentStatus,
     RollbackInfo,
-    SettingChange,
     Trigger,
 )
-from headgated.core.environment import DriftPolicy, Environment, Hold, SourceMark
+from headgated.core.environment import DriftPolicy, Environment
 from headgated.core.errors import (
     ConflictError,
     DeploymentFailedError,
@@ -33,27 +29,21 @@ from headgated.core.errors import (
     RefusedError,
     TargetMovedError,
 )
-from headgated.core.hold import rejected
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
-from headgated.core.plan import Change, Plan
-from headgated.core.report import changes_of, version_of
-from headgated.core.tree import Directory, Entry
+from headgated.core.plan import Plan
+from headgated.core.tree import Directory
 from headgated.core.undo import check_reached, check_undoable, collected, standing_after
 from headgated.effects.history import History
-from headgated.engine.adoption import NOT_DRIFTED, asked_paths, plan_adoption, rejected_by, take_over
-from headgated.engine.comparing import changed_settings
-from headgated.engine.drift import DRIFTED, forget_changed, in_the_way, look_at_all, refusal
+from headgated.engine.adoption import NOT_DRIFTED, asked_paths, plan_adoption
+from headgated.engine.content import from_history
+from headgated.engine.deploying import Deploying, adoption_hold, check_usable, stop_if_cancelled
+from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal
 from headgated.engine.environments import Environments
-from headgated.engine.execution import Work, execute
-from headgated.engine.ledger import Ledger, failed, utc_now
+from headgated.engine.ledger import Ledger
 from headgated.engine.planning import Allowed, Planned, Planning, UnsoundError, again_when_moved
 from headgated.engine.runtime import Runtime
-from headgated.engine.wanted import Wanted
 
 log = logging.getLogger("headgated.deploy")
-
-UNFINISHED = frozenset({"UNDO_FAILED", "STATE_NOT_WRITABLE"})
-"""Reasons after which history may hold an intent that has to be brought to its end before anything else."""
 
 
 @dataclass(slots=True)
@@ -70,8 +60,7 @@ class Jobs:
 
     Args:
         runtimes: each environment's working state, by name.
-        tell: told of each environment whose state may have changed.
-        recover: brings to its end what was cut off in one environment.
+        deploying: carries out what was planned.
     """
 
     def __init__(
@@ -81,12 +70,11 @@ class Jobs:
         planning: Planning,
         history: History,
         ledger: Ledger,
-        tell: Callable[[str], None],
-        recover: Callable[[str], None],
+        deploying: Deploying,
     ) -> None:
         self._environments, self._runtimes = environments, runtimes
         self._planning, self._history, self._ledger = planning, history, ledger
-        self._tell, self._recover = tell, recover
+        self._deploying = deploying
 
     def prepare(self, order: Order, caller: Caller) -> Job:
         """Accept an order: check what can be checked now, and give it an id and a record in PENDING.
@@ -106,7 +94,7 @@ class Jobs:
             kind = DeploymentKind.ROLLBACK if isinstance(order, RollbackOrder) else DeploymentKind.RESTORE
             self._to_undo(order, target)
         runtime = self._runtimes[name]
-        _check_usable(runtime)
+        check_usable(runtime)
         _check_sequence(name, order.expected_sequence, runtime.sequence)
         self._check_drift(runtime, order)
         record = self._ledger.begin(
@@ -132,125 +120,24 @@ class Jobs:
         """
         runtime = self._runtimes[job.record.environment]
         with runtime.lock:
-            record = self.start(runtime, job.record)
+            record = self._deploying.start(runtime, job.record)
             try:
-                _stop_if_cancelled(runtime, job)
+                stop_if_cancelled(runtime, job.cancelled)
                 return again_when_moved(lambda: self._attempt(runtime, job, record, loose=loose))
             except Exception as error:
-                raise self.fail(runtime, record, error) from error
+                raise self._deploying.fail(runtime, record, error) from error
             finally:
-                self.stop(runtime)
+                self._deploying.stop(runtime)
 
-    def start(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
-        """Begin to work on a record."""
-        record = lifecycle.start(record, utc_now())
-        runtime.running = record
-        self._ledger.update(record)
-        self._tell(runtime.name)
-        return record
-
-    def stop(self, runtime: Runtime) -> None:
-        """The environment works on nothing any more."""
-        runtime.running = None
-        self._tell(runtime.name)
-
-    def fail(self, runtime: Runtime, record: ConfigDeployment, error: Exception) -> DeploymentFailedError:
-        """Save and log that a deployment did not succeed; returns what to raise."""
-        told = told_error(error)
-        record = failed(record, told)
-        runtime.last = record
-        try:
-            self._ledger.finish(record)
-        except HeadgateError:
-            log.exception("cannot save that %s failed: %s", record.deployment_id, told.message)
-        return told
-
-    def carry_out(
-        self,
-        runtime: Runtime,
-        environment: Environment,
-        record: ConfigDeployment,
-        planned: Planned,
-        *,
-        job: Job | None = None,
-        hold: Hold | None = None,
-    ) -> ConfigDeployment:
-        """Apply a plan for a record in progress; returns the record as SUCCESS, saved."""
-        plan, managed = planned.plan, runtime.managed
-        record = replace(record, config_version=version_of(plan.result), changes=changes_of(plan, managed))
-
-        def progress(step: str, done: int, total: int) -> None:
-            if step != "apply":
-                _stop_if_cancelled(runtime, job)
-            self._ledger.progress(record, step, done, total)
-
-        work = Work(plan, planned.content, record, environment.config_path, managed)
-        carry_out = take_over if record.kind == DeploymentKind.ADOPT else execute
-        try:
-            notes = carry_out(self._history, self._planning.target(runtime, environment), work, progress)
-        except HeadgateError as error:
-            runtime.needs_recovery = error.reason in UNFINISHED
-            raise
-        runtime.managed, runtime.current_id = plan.result, record.deployment_id
-        forget_changed(runtime, plan)
-        notes = (*record.changes.notes, *notes)
-        record = replace(
-            record, changes=replace(record.changes, settings_changed=self._settings(plan), notes=notes)
-        )
-        try:
-            self._note_success(environment, planned.wanted, hold)
-            done = self.succeed(record)
-            self._history.applied(record.deployment_id)
-        except (HeadgateError, OSError):
-            # The target has changed and the intent stands: it has succeeded. What is missing is made up for before the next one.
-            log.exception("cannot save that %s succeeded", record.deployment_id)
-            runtime.needs_recovery = True
-            return lifecycle.succeed(record, utc_now())
-        return done
-
-    def make_usable(self, runtime: Runtime) -> None:
-        """Bring to its end what an earlier deployment could not, before anything else is begun.
-
-        Raises:
-            RefusedError: ENVIRONMENT_UNUSABLE.
-            HeadgateError: it still cannot be brought to its end.
-        """
-        _check_usable(runtime)
-        if runtime.needs_recovery:
-            self._recover(runtime.name)
-            runtime.needs_recovery = False
-            head = self._history.head(runtime.name)
-            if head is not None:
-                runtime.managed, runtime.current_id = head.managed, head.deployment_id
-
-    def succeed(self, record: ConfigDeployment) -> ConfigDeployment:
-        """Finish the record of a deployment that was applied; marks what it undid first. May be repeated."""
-        info = record.rollback_info
-        if info is not None and info.undone:
-            self._ledger.mark_undone(info.undone, record.deployment_id)
-        done = lifecycle.succeed(record, utc_now())
-        runtime = self._runtimes.get(record.environment)
-        if runtime is not None:
-            runtime.last, runtime.last_success_at, runtime.failure = done, done.finished_at, None
-            runtime.synced_version = None
-        self._ledger.finish(done)
-        return done
-
-    def succeed_interrupted(self, record: ConfigDeployment) -> None:
-        """Finish a deployment that a crash cut off after it was applied, its hold included."""
-        environment = self._environments.get(record.environment)
-        undone = record.rollback_info.undone if record.rollback_info is not None else ()
-        hold = self._hold(record, undone) if undone else None
-        if record.kind == DeploymentKind.ADOPT:
-            hold = _adoption_hold(environment, record, self._history.changes(record.deployment_id), None)
-        self._note_success(environment, None, hold)
-        self.succeed(record)
+    def refuse(self, job: Job, error: DeploymentFailedError) -> None:
+        """Record that what `prepare` accepted is not carried out."""
+        self._deploying.fail(self._runtimes[job.record.environment], job.record, error)
 
     def clear(self, name: str, caller: Caller) -> ConfigDeployment:
         """Remove from the target every file that was deployed there and that nobody changed since, as a deployment."""
         runtime, environment = self._runtimes[name], self._environments.get(name)
         with runtime.lock:
-            self.make_usable(runtime)
+            self._deploying.make_usable(runtime)
             record = self._ledger.begin(
                 name,
                 DeploymentKind.DEPLOY,
@@ -258,19 +145,19 @@ class Jobs:
                 trigger=Trigger.REQUEST,
                 reason="the environment is deleted with its files",
             )
-            record = self.start(runtime, record)
+            record = self._deploying.start(runtime, record)
             try:
                 planned = self._planning.plan_nothing(runtime, environment)
-                return self.carry_out(runtime, environment, record, planned)
+                return self._deploying.carry_out(runtime, environment, record, planned)
             except Exception as error:
-                raise self.fail(runtime, record, error) from error
+                raise self._deploying.fail(runtime, record, error) from error
             finally:
-                self.stop(runtime)
+                self._deploying.stop(runtime)
 
     def _attempt(
         self, runtime: Runtime, job: Job, record: ConfigDeployment, *, loose: bool
     ) -> ConfigDeployment:
-        self.make_usable(runtime)
+        self._deploying.make_usable(runtime)
         environment = self._environments.get(runtime.name)
         order = job.order
         if isinstance(order, AdoptOrder):
@@ -278,16 +165,16 @@ class Jobs:
         if isinstance(order, DeployOrder):
             self._refuse_drift(runtime, environment)
             planned = self._plan(runtime, environment, order, loose=loose)
-            return self.carry_out(runtime, environment, record, planned, job=job)
+            return self._deploying.carry_out(runtime, environment, record, planned, cancelled=job.cancelled)
         target = self._ledger.get(order.deployment_id)
         undone, to = self._to_undo(order, target)
-        marked = tuple(other.deployment_id for other in undone if other.status == DeploymentStatus.SUCCESS)
-        planned = self._planning.plan_undo(
-            runtime, environment, [other.deployment_id for other in undone], to
+        names = tuple(other.deployment_id for other in undone)
+        planned = self._planning.plan_undo(runtime, environment, names, to)
+        record = replace(record, rollback_info=RollbackInfo(order.deployment_id, names))
+        hold = self._deploying.hold_of(record, names)
+        return self._deploying.carry_out(
+            runtime, environment, record, planned, cancelled=job.cancelled, hold=hold
         )
-        record = replace(record, rollback_info=RollbackInfo(order.deployment_id, marked))
-        hold = self._hold(record, [other.deployment_id for other in undone])
-        return self.carry_out(runtime, environment, record, planned, job=job, hold=hold)
 
     def _plan(
         self, runtime: Runtime, environment: Environment, order: DeployOrder, *, loose: bool
@@ -350,9 +237,11 @@ class Jobs:
         wanted: Directory | None = None
         with suppress(HeadgateError):
             wanted = self._planning.read(runtime, environment).tree
-        hold = _adoption_hold(environment, record, plan.changes, wanted)
-        planned = Planned(plan, self._from_history)
-        return self.carry_out(runtime, environment, record, planned, job=job, hold=hold)
+        hold = adoption_hold(environment, record, plan.changes, wanted)
+        planned = Planned(plan, from_history(self._history))
+        return self._deploying.carry_out(
+            runtime, environment, record, planned, cancelled=job.cancelled, hold=hold
+        )
 
     def _to_undo(
         self, order: RollbackOrder | RestoreOrder, target: ConfigDeployment
@@ -374,7 +263,9 @@ class Jobs:
             return sorted(applied, key=lambda record: -record.sequence), after
         later = standing_after([target, *applied], target.sequence)
         check_undoable(target, later, include_later=order.include_later)
-        return [*later, target], before
+        # All that was applied since, also what cancelled itself out: a rollback of a rollback brought something back.
+        undone = sorted([*applied, target], key=lambda record: -record.sequence)
+        return undone, before
 
     def _managed(self, target: ConfigDeployment, verb: str) -> tuple[Directory, Directory]:
         """Return what was managed before and after a deployment.
@@ -388,53 +279,6 @@ class Jobs:
             held = [deployment_id for _, deployment_id in self._history.applied_ids(target.environment, 0)]
             raise collected(target.deployment_id, held, verb) from error
 
-    def _hold(self, record: ConfigDeployment, newest_first: Sequence[str]) -> Hold | None:
-        refused = rejected(self._history.changes(deployment_id) for deployment_id in newest_first)
-        return Hold(record.deployment_id, utc_now(), refused) if refused else None
-
-    def _note_success(self, environment: Environment, wanted: Wanted | None, hold: Hold | None) -> None:
-        """Save what a success means for the environment: a new or lifted hold, no halt, what the sources were."""
-        marks = dict(environment.marks)
-        for path, now in (wanted.snapshots if wanted is not None else {}).items():
-            if now.identity is not None:
-                marks[path] = SourceMark(*now.identity, is_mount=now.is_mount, had_files=now.tree.files > 0)
-        halt = None if wanted is not None else environment.halt
-        self._environments.note(replace(environment, hold=hold, halt=halt, marks=marks))
-
-    def _settings(self, plan: Plan) -> tuple[SettingChange, ...]:
-        """Return the settings that changed in modified structured files, from history."""
-        try:
-            return changed_settings(plan, self._from_history, self._from_history)
-        except HeadgateError:
-            log.exception("cannot tell which settings changed")
-            return ()
-
-    def _from_history(self, _path: bytes, entry: Entry) -> Iterable[bytes]:
-        return self._history.read(entry.digest)
-
-
-def told_error(error: Exception) -> DeploymentFailedError:
-    """Return an error as a deployment's failure. What nobody foresaw is logged whole and told in short."""
-    if isinstance(error, DeploymentFailedError):
-        return error
-    if isinstance(error, HeadgateError):
-        return DeploymentFailedError(error.message, reason=error.reason, hint=error.hint, paths=error.paths)
-    log.error("a deployment failed in a way nobody foresaw", exc_info=error)
-    return DeploymentFailedError(
-        f"cannot deploy: {type(error).__name__} (the log tells more)",
-        reason="INTERNAL",
-        hint="please report it",
-    )
-
-
-def _check_usable(runtime: Runtime) -> None:
-    if runtime.misfit:
-        raise RefusedError(
-            f"cannot deploy to {runtime.name}: {runtime.misfit}",
-            reason="ENVIRONMENT_UNUSABLE",
-            hint=f"mend it (headgate env set {runtime.name} ...), then try again",
-        )
-
 
 def _check_sequence(name: str, expected: int | None, actual: int) -> None:
     if expected is not None and expected != actual:
@@ -443,20 +287,6 @@ def _check_sequence(name: str, expected: int | None, actual: int) -> None:
             reason="SEQUENCE_MISMATCH",
             hint=f"look at what happened meanwhile: headgate deployments --env {name}",
         )
-
-
-def _adoption_hold(
-    environment: Environment,
-    record: ConfigDeployment,
-    changes: Sequence[Change],
-    wanted: Directory | None,
-) -> Hold | None:
-    """Return the hold that keeps auto-sync from overwriting what is adopted; an earlier one goes on in it."""
-    if not environment.sources:
-        return environment.hold
-    before = environment.hold.rejected if environment.hold is not None else {}
-    refused = rejected_by(changes, wanted, before)
-    return environment.hold if refused == before else Hold(record.deployment_id, utc_now(), refused)
 
 
 def _named(order: Order) -> tuple[str, ...]:
@@ -473,18 +303,3 @@ def _check_names(names: Sequence[str], field: str = "config_files") -> None:
             found.append(Fault(f"{field}[{index}]", f"is not a path to a file ({name!r:.200})"))
     if found:
         raise InvalidRequestError("take the files named", found)
-
-
-def _stop_if_cancelled(runtime: Runtime, job: Job | None) -> None:
-    """End a deployment that has not changed anything, if somebody took it back or the daemon stops."""
-    if job is not None and job.cancelled.is_set():
-        raise DeploymentFailedError(
-            f"cannot go on with {job.record.deployment_id}: it was cancelled before it changed anything",
-            reason="CANCELLED",
-        )
-    if runtime.stopping.is_set():
-        raise DeploymentFailedError(
-            "cannot go on: the daemon stops; nothing was changed",
-            reason="INTERRUPTED",
-            hint="ask for it again when the daemon is back; auto-sync does so by itself",
-        )

@@ -24,7 +24,7 @@ from headgated.effects.history import History
 from headgated.effects.loose import read_loose
 from headgated.effects.owner import owner_of
 from headgated.effects.target import Target
-from headgated.engine.content import Content
+from headgated.engine.content import Content, from_history
 from headgated.engine.runtime import Runtime
 from headgated.engine.sources import Sources
 from headgated.engine.wanted import Wanted, WantedTree
@@ -218,22 +218,19 @@ class Planning:
             for path, entry in wanted.items()
             if entry is not None and _is_directory(live[path]) and entry.kind != Kind.DIRECTORY
         }
-        return Planned(plan_undo(to, wanted, live, below), self._from_history)
+        return Planned(plan_undo(to, wanted, live, below), from_history(self._history))
 
     def plan_nothing(self, runtime: Runtime, environment: Environment) -> Planned:
         """Plan to remove everything that was deployed and that nobody changed since."""
         paths: dict[bytes, Entry | None] = dict.fromkeys((path for path, _ in walk(runtime.managed)), None)
         pruning = replace(environment, policies=replace(environment.policies, prune=True))
-        return Planned(self._plan(runtime, pruning, paths), self._from_history)
+        return Planned(self._plan(runtime, pruning, paths), from_history(self._history))
 
     def plan_deployed(
         self, runtime: Runtime, environment: Environment, deployed: Mapping[bytes, Entry]
     ) -> Planned:
         """Plan to put back what was deployed at the paths given."""
-        return Planned(self._plan(runtime, environment, deployed), self._from_history)
-
-    def _from_history(self, _path: bytes, entry: Entry) -> Iterable[bytes]:
-        return self._history.read(entry.digest)
+        return Planned(self._plan(runtime, environment, deployed), from_history(self._history))
 
     def _plan(self, runtime: Runtime, environment: Environment, paths: Mapping[bytes, Entry | None]) -> Plan:
         target = self.target(runtime, environment)

@@ -18,10 +18,10 @@ from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.hold import lifts
 from headgated.core.plan import Plan
 from headgated.core.safety import Verdict, is_back
+from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
 from headgated.engine.environments import Environments
 from headgated.engine.healing import HEAL, Healing, to_heal
-from headgated.engine.jobs import Jobs, told_error
 from headgated.engine.ledger import Ledger, failed, utc_now
 from headgated.engine.planning import (
     Allowed,
@@ -65,13 +65,13 @@ class Syncing:
         self,
         environments: Environments,
         planning: Planning,
-        jobs: Jobs,
+        deploying: Deploying,
         ledger: Ledger,
         tell: Callable[[str], None],
     ) -> None:
-        self._environments, self._planning, self._jobs = environments, planning, jobs
+        self._environments, self._planning, self._deploying = environments, planning, deploying
         self._ledger, self._tell = ledger, tell
-        self._healing = Healing(planning, jobs, ledger)
+        self._healing = Healing(planning, deploying, ledger)
 
     def sync(self, runtime: Runtime) -> SyncOutcome:
         """Look at one environment and make it right if that is to be done now. Never raises what it foresaw."""
@@ -174,16 +174,16 @@ class Syncing:
             environment.name, DeploymentKind.DEPLOY, deployed_by=BY, trigger=Trigger.AUTO_SYNC
         )
         runtime.sequence = max(runtime.sequence, record.sequence)
-        record = self._jobs.start(runtime, record)
+        record = self._deploying.start(runtime, record)
 
         def attempt() -> ConfigDeployment:
-            self._jobs.make_usable(runtime)
+            self._deploying.make_usable(runtime)
             now = self._planning.read(runtime, environment)
             planned = self._planning.plan_sources(runtime, environment, now, full=False, allowed=allowed)
             edited = in_the_way(runtime, environment, planned.plan)
             if edited:
                 raise refusal(runtime.name, edited)
-            return self._jobs.carry_out(runtime, environment, record, planned)
+            return self._deploying.carry_out(runtime, environment, record, planned)
 
         try:
             again_when_moved(attempt)
@@ -193,7 +193,7 @@ class Syncing:
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a failed attempt, to be made again
             return self._failed(runtime, environment, version, error, record)
         finally:
-            self._jobs.stop(runtime)
+            self._deploying.stop(runtime)
         runtime.synced_version, runtime.out_of_sync, runtime.failure = version, False, None
         # Sources may have moved on while this was applied; the next look tells. Drift waits for it too.
         again = bool(to_heal(runtime, environment)) or self._moved(runtime, environment, wanted)
@@ -234,7 +234,7 @@ class Syncing:
         if failure is not None and failure.version == RECOVERY and time.time() < failure.next_at:
             return SyncOutcome(failure.next_at - time.time())
         try:
-            self._jobs.make_usable(runtime)
+            self._deploying.make_usable(runtime)
         except UnavailableError:
             raise
         except HeadgateError as error:

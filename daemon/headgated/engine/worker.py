@@ -179,7 +179,7 @@ class Worker:
             reason="INTERRUPTED",
             hint="ask for it again when the daemon is back",
         )
-        self._jobs.fail(self._runtime, job.record, error)
+        self._jobs.refuse(job, error)
 
 
 def _any_git_busy(roots: tuple[str, ...]) -> bool:

@@ -36,7 +36,8 @@ def test_oldest_finding_wins() -> None:
         ([record(1), record(2, F), record(3)], 1, [3]),
         ([record(1), record(2, R), record(3, S, 2)], 1, []),  # 2 and its rollback cancel out
         ([record(1, R), record(2, R), record(3, S, 2, 1)], 2, [3]),  # it undid an earlier one as well
-        ([record(1), record(2, R), record(3, R, 2), record(4, S, 3)], 1, []),
+        ([record(1), record(2, R), record(3, R, 2), record(4, S, 3)], 1, [2]),  # back in force
+        ([record(1, R), record(2, R), record(3, R, 2), record(4, S, 3, 2, 1)], 0, []),
     ],
 )
 def test_what_stands_on_a_deployment(

@@ -12,7 +12,19 @@ from pathlib import Path
 
 import pytest
 from tests.unit.effects.faults import DeadError, Fault, Faulty
-from tests.unit.effects.world import D, F, L, Thing, World, build, changes, look, planned, reader
+from tests.unit.effects.world import (
+    D,
+    F,
+    L,
+    Thing,
+    World,
+    build,
+    changes,
+    look,
+    planned,
+    reader,
+    wait_until_old,
+)
 
 from headgated.core.errors import DeploymentFailedError, TargetMovedError
 from headgated.core.steps import Step
@@ -228,6 +240,8 @@ EDITS: dict[str, tuple[bytes, Callable[[Path], object]]] = {
 def test_edit_after_planning_stops_the_deployment(root: Path, edit: str, when: str, way: str) -> None:
     path, change = EDITS[edit]
     target = Target(str(root), acts=Faulty(flagged=way == "exchange"))
+    if edit == "same size and time":
+        wait_until_old(root / "app.conf")
     plan = planned(target, BEFORE, AFTER)
     if when == "before applying":
         target.stage(plan, reader(AFTER))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from headgated.core.plan import Change
 from headgated.core.steps import Step, steps
 from headgated.core.tree import Entry, Kind
 from headgated.effects.target import Target
+from headgated.effects.target.look import RACY
 
 TOKEN = "0123456789ab"
 
@@ -135,3 +137,9 @@ def deploy(target: Target, before: Iterable[bytes], after: World, token: str = T
     target.apply(path)
     target.finish(path)
     return path
+
+
+def wait_until_old(path: Path) -> None:
+    """Return when the file is old enough for its times to be trusted."""
+    while time.time_ns() - path.lstat().st_ctime_ns < RACY:
+        time.sleep(0.005)

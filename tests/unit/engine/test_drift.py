@@ -44,7 +44,9 @@ class Site:
         self.set(policies=Policies(drift=policy))
         parts = self.deployer
         self.drift = Drift(parts.environments, parts.planning, self.told.append)
-        self.syncing = Syncing(parts.environments, parts.planning, parts.jobs, parts.ledger, self.told.append)
+        self.syncing = Syncing(
+            parts.environments, parts.planning, parts.deploying, parts.ledger, self.told.append
+        )
         self.first = parts.deploy_configuration("web")
         self.look()
 
@@ -594,7 +596,7 @@ def test_adoption_that_a_crash_cut_off_is_finished_at_the_next_start(make: Make)
     parts, runtime = site.deployer, site.runtime
     plan = plan_adoption("web", runtime.managed, runtime.edits.known, [])
     record = parts.ledger.begin("web", DeploymentKind.ADOPT, deployed_by="ann", trigger=Trigger.REQUEST)
-    record = replace(parts.jobs.start(runtime, record), changes=changes_of(plan, runtime.managed))
+    record = replace(parts.deploying.start(runtime, record), changes=changes_of(plan, runtime.managed))
     work = Work(plan, lambda _path, _entry: (), record, str(site.target), runtime.managed)
     take_over(parts.history, Target(str(site.target)), work, lambda _step, _done, _total: None)
     assert parts.history.unfinished()

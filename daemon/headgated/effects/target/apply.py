@@ -6,6 +6,7 @@ what the plan had found, somebody was faster, and everything goes back.
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import time
@@ -24,6 +25,8 @@ from headgated.effects.target.site import Site
 from headgated.effects.target.survey import state_of_content
 from headgated.effects.target.syncs import sync_directories
 from headgated.effects.target.verdict import State
+
+log = logging.getLogger("headgated.target")
 
 
 class Applier:
@@ -54,13 +57,17 @@ class Applier:
                 self._remember(step)
 
     def _undo(self, planned: Sequence[Step], error: BaseException) -> None:
+        repair = Repair(self._site)
         try:
-            Repair(self._site).back(planned)
+            repair.back(planned)
         except HeadgateError as second:
             first = error.message if isinstance(error, HeadgateError) else repr(error)
             raise DeploymentFailedError(
                 f"{first}; then {second.message}", reason=second.reason, hint=second.hint, paths=second.paths
             ) from error
+        finally:
+            for note in repair.notes:
+                log.warning("%s", note)
 
     def _perform(self, step: Step) -> None:
         try:

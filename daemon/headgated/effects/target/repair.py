@@ -100,9 +100,10 @@ class Repair:
             DeploymentFailedError: it cannot be said what reached the disk.
         """
         try:
-            sync_directories(self._site, [path for path in touched(planned) if self._is_there(path)])
+            there = [path for path in touched(planned) if self._is_there(path)]
         except OSError as error:
             raise failed("sync", b"", error) from error
+        sync_directories(self._site, there)
 
     def _sync(self, planned: Sequence[Step]) -> dict[bytes, str]:
         try:

@@ -87,13 +87,15 @@ def sync_directories(site: Site, paths: Iterable[bytes]) -> None:
 
     Raises:
         DeploymentFailedError: it cannot be said what reached the disk.
-        OSError: a directory cannot be opened.
     """
     directories = list(paths)
-    syncs = Syncs(site, directories, len(directories))
     try:
-        for path in directories:
-            syncs.add(path, site.beneath.directory(path))
-        syncs.end()
-    finally:
-        syncs.close()
+        syncs = Syncs(site, directories, len(directories))
+        try:
+            for path in directories:
+                syncs.add(path, site.beneath.directory(path))
+            syncs.end()
+        finally:
+            syncs.close()
+    except OSError as error:
+        raise failed("sync", b"", error) from error

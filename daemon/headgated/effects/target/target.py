@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneat
 from headgated.effects.target.site import Site
 from headgated.effects.target.stage import Stager
 from headgated.effects.target.verdict import Verdict, forward
+
+log = logging.getLogger("headgated.target")
 
 
 class Target:
@@ -184,7 +187,8 @@ class Target:
 
         Args:
             steps: computed again from the intent.
-            notes: gets what somebody else changed meanwhile and therefore stays or is kept under another name.
+            notes: gets what somebody else changed meanwhile and therefore stays or is kept under another name; it is
+                logged, too.
 
         Raises:
             DeploymentFailedError: it cannot be said, or UNDO_FAILED; call it again later.
@@ -197,6 +201,8 @@ class Target:
                 repair.sync(steps)
             else:
                 repair.back(steps)
+            for note in repair.notes:
+                log.warning("%s", note)
             if notes is not None:
                 notes += repair.notes
             return go_on

@@ -1,0 +1,254 @@
+"""Carries out one planned deployment and writes down how it ended.
+
+A deployment ends as SUCCESS or FAILED with its reason, saved and logged before an error is raised. What depends on success
+(the undone deployments' mark, the hold, the lifted halt) is written before the record itself says SUCCESS, so that a crash
+between the two is made right by doing it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from headgated.core import lifecycle
+from headgated.core.deployment import (
+    ConfigDeployment,
+    DeploymentKind,
+    SettingChange,
+)
+from headgated.core.environment import Environment, Hold, SourceMark
+from headgated.core.errors import (
+    DeploymentFailedError,
+    HeadgateError,
+    RefusedError,
+)
+from headgated.core.hold import rejected
+from headgated.core.plan import Change, Plan
+from headgated.core.report import changes_of, version_of
+from headgated.core.tree import Directory
+from headgated.effects.history import History
+from headgated.engine.adoption import rejected_by, take_over
+from headgated.engine.comparing import changed_settings
+from headgated.engine.content import from_history
+from headgated.engine.drift import forget_changed
+from headgated.engine.environments import Environments
+from headgated.engine.execution import Work, execute
+from headgated.engine.ledger import Ledger, failed, utc_now
+from headgated.engine.planning import Planned, Planning
+from headgated.engine.runtime import Runtime
+from headgated.engine.wanted import Wanted
+
+log = logging.getLogger("headgated.deploy")
+
+UNFINISHED = frozenset({"UNDO_FAILED", "STATE_NOT_WRITABLE"})
+"""Reasons after which history may hold an intent that has to be brought to its end before anything else."""
+
+
+class Deploying:
+    """Turns a plan and a record into a changed target and a finished record. Whoever calls holds the environment's lock.
+
+    Args:
+        runtimes: each environment's working state, by name.
+        tell: told of each environment whose state may have changed.
+        recover: brings to its end what was cut off in one environment.
+    """
+
+    def __init__(
+        self,
+        environments: Environments,
+        runtimes: Mapping[str, Runtime],
+        planning: Planning,
+        history: History,
+        ledger: Ledger,
+        tell: Callable[[str], None],
+        recover: Callable[[str], None],
+    ) -> None:
+        self._environments, self._runtimes = environments, runtimes
+        self._planning, self._history, self._ledger = planning, history, ledger
+        self._tell, self._recover = tell, recover
+
+    def start(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
+        """Begin to work on a record."""
+        record = lifecycle.start(record, utc_now())
+        runtime.running = record
+        self._ledger.update(record)
+        self._tell(runtime.name)
+        return record
+
+    def stop(self, runtime: Runtime) -> None:
+        """The environment works on nothing any more."""
+        runtime.running = None
+        self._tell(runtime.name)
+
+    def fail(self, runtime: Runtime, record: ConfigDeployment, error: Exception) -> DeploymentFailedError:
+        """Save and log that a deployment did not succeed; returns what to raise."""
+        told = told_error(error)
+        record = failed(record, told)
+        runtime.last = record
+        try:
+            self._ledger.finish(record)
+        except HeadgateError:
+            log.exception("cannot save that %s failed: %s", record.deployment_id, told.message)
+        return told
+
+    def carry_out(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        planned: Planned,
+        *,
+        cancelled: threading.Event | None = None,
+        hold: Hold | None = None,
+    ) -> ConfigDeployment:
+        """Apply a plan for a record in progress; returns the record as SUCCESS, saved."""
+        plan, managed = planned.plan, runtime.managed
+        record = replace(record, config_version=version_of(plan.result), changes=changes_of(plan, managed))
+
+        def progress(step: str, done: int, total: int) -> None:
+            if step != "apply":
+                stop_if_cancelled(runtime, cancelled)
+            self._ledger.progress(record, step, done, total)
+
+        work = Work(plan, planned.content, record, environment.config_path, managed)
+        carry_out = take_over if record.kind == DeploymentKind.ADOPT else execute
+        try:
+            notes = carry_out(self._history, self._planning.target(runtime, environment), work, progress)
+        except HeadgateError as error:
+            runtime.needs_recovery = error.reason in UNFINISHED
+            raise
+        runtime.managed, runtime.current_id = plan.result, record.deployment_id
+        forget_changed(runtime, plan)
+        notes = (*record.changes.notes, *notes)
+        record = replace(
+            record, changes=replace(record.changes, settings_changed=self._settings(plan), notes=notes)
+        )
+        try:
+            self._note_success(environment, planned.wanted, hold)
+            done = self.succeed(record)
+            self._history.applied(record.deployment_id)
+        except (HeadgateError, OSError):
+            # The target has changed and the intent stands: it has succeeded. What is missing is made up for before the next one.
+            log.exception("cannot save that %s succeeded", record.deployment_id)
+            runtime.needs_recovery = True
+            return lifecycle.succeed(record, utc_now())
+        return done
+
+    def make_usable(self, runtime: Runtime) -> None:
+        """Bring to its end what an earlier deployment could not, before anything else is begun.
+
+        Raises:
+            RefusedError: ENVIRONMENT_UNUSABLE.
+            HeadgateError: it still cannot be brought to its end.
+        """
+        check_usable(runtime)
+        if runtime.needs_recovery:
+            self._recover(runtime.name)
+            runtime.needs_recovery = False
+            head = self._history.head(runtime.name)
+            if head is not None:
+                runtime.managed, runtime.current_id = head.managed, head.deployment_id
+
+    def succeed(self, record: ConfigDeployment) -> ConfigDeployment:
+        """Finish the record of a deployment that was applied; marks what it undid first. May be repeated."""
+        info = record.rollback_info
+        if info is not None and info.undone:
+            self._ledger.mark_undone(info.undone, record.deployment_id)
+        done = lifecycle.succeed(record, utc_now())
+        runtime = self._runtimes.get(record.environment)
+        if runtime is not None:
+            runtime.last, runtime.last_success_at, runtime.failure = done, done.finished_at, None
+            runtime.synced_version = None
+        self._ledger.finish(done)
+        return done
+
+    def succeed_interrupted(self, record: ConfigDeployment) -> None:
+        """Finish a deployment that a crash cut off after it was applied, its hold included."""
+        environment = self._environments.get(record.environment)
+        undone = record.rollback_info.undone if record.rollback_info is not None else ()
+        hold = self.hold_of(record, undone) if undone else None
+        if record.kind == DeploymentKind.ADOPT:
+            hold = adoption_hold(environment, record, self._history.changes(record.deployment_id), None)
+        self._note_success(environment, None, hold)
+        self.succeed(record)
+
+    def hold_of(self, record: ConfigDeployment, newest_first: Sequence[str]) -> Hold | None:
+        """Return the hold that undoing these deployments places; None where they changed nothing."""
+        refused = rejected(self._history.changes(deployment_id) for deployment_id in newest_first)
+        return Hold(record.deployment_id, utc_now(), refused) if refused else None
+
+    def _note_success(self, environment: Environment, wanted: Wanted | None, hold: Hold | None) -> None:
+        """Save what a success means for the environment: a new or lifted hold, no halt, what the sources were."""
+        marks = dict(environment.marks)
+        for path, now in (wanted.snapshots if wanted is not None else {}).items():
+            if now.identity is not None:
+                marks[path] = SourceMark(*now.identity, is_mount=now.is_mount, had_files=now.tree.files > 0)
+        halt = None if wanted is not None else environment.halt
+        self._environments.note(replace(environment, hold=hold, halt=halt, marks=marks))
+
+    def _settings(self, plan: Plan) -> tuple[SettingChange, ...]:
+        """Return the settings that changed in modified structured files, from history."""
+        try:
+            return changed_settings(plan, from_history(self._history), from_history(self._history))
+        except HeadgateError:
+            log.exception("cannot tell which settings changed")
+            return ()
+
+
+def told_error(error: Exception) -> DeploymentFailedError:
+    """Return an error as a deployment's failure. What nobody foresaw is logged whole and told in short."""
+    if isinstance(error, DeploymentFailedError):
+        return error
+    if isinstance(error, HeadgateError):
+        return DeploymentFailedError(error.message, reason=error.reason, hint=error.hint, paths=error.paths)
+    log.error("a deployment failed in a way nobody foresaw", exc_info=error)
+    return DeploymentFailedError(
+        f"cannot deploy: {type(error).__name__} (the log tells more)",
+        reason="INTERNAL",
+        hint="please report it",
+    )
+
+
+def check_usable(runtime: Runtime) -> None:
+    """Refuse an environment that must not be deployed at all.
+
+    Raises:
+        RefusedError: ENVIRONMENT_UNUSABLE.
+    """
+    if runtime.misfit:
+        raise RefusedError(
+            f"cannot deploy to {runtime.name}: {runtime.misfit}",
+            reason="ENVIRONMENT_UNUSABLE",
+            hint=f"mend it (headgate env set {runtime.name} ...), then try again",
+        )
+
+
+def stop_if_cancelled(runtime: Runtime, cancelled: threading.Event | None) -> None:
+    """End a deployment that has not changed anything, if somebody took it back or the daemon stops."""
+    if cancelled is not None and cancelled.is_set():
+        raise DeploymentFailedError(
+            "cannot go on: it was cancelled before it changed anything",
+            reason="CANCELLED",
+        )
+    if runtime.stopping.is_set():
+        raise DeploymentFailedError(
+            "cannot go on: the daemon stops; nothing was changed",
+            reason="INTERRUPTED",
+            hint="ask for it again when the daemon is back; auto-sync does so by itself",
+        )
+
+
+def adoption_hold(
+    environment: Environment,
+    record: ConfigDeployment,
+    changes: Sequence[Change],
+    wanted: Directory | None,
+) -> Hold | None:
+    """Return the hold that keeps auto-sync from overwriting what is adopted; an earlier one goes on in it."""
+    if not environment.sources:
+        return environment.hold
+    before = environment.hold.rejected if environment.hold is not None else {}
+    refused = rejected_by(changes, wanted, before)
+    return environment.hold if refused == before else Hold(record.deployment_id, utc_now(), refused)
