@@ -310,13 +310,12 @@ class ConfigurationDeployer:
         for environment in self.environments.all():
             self._enlist(environment, misfits.get(environment.name, ""))
         for name, why in broken.items():
-            self.problems.append(
-                Problem(
-                    "RECOVERY_FAILED", why, "mend the cause; it is tried again before the next deployment"
-                )
-            )
             if name in self._runtimes:
-                self._runtimes[name].needs_recovery = True
+                self._runtimes[name].needs_recovery, self._runtimes[name].recovery_problem = True, why
+            else:
+                self.problems.append(
+                    Problem("RECOVERY_FAILED", why, "its environment is gone; look at its target")
+                )
 
     def _enlist(self, environment: Environment, misfit: str = "") -> None:
         """Begin to work for an environment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -68,8 +68,19 @@ class Inspection:
             state_directory=str(self._deployer.workspace_dir),
             sources=tuple(sources),
             environments=tuple(self.environments()),
-            problems=(*self._deployer.problems, *self._unwritable()),
+            problems=(*self._deployer.problems, *self._unwritable(), *self._unrecovered()),
         )
+
+    def _unrecovered(self) -> Iterator[Problem]:
+        """Yield a problem for each environment whose last deployment could not be brought to its end."""
+        for environment in self._deployer.list_environments():
+            runtime = self._deployer.runtime(environment.name)
+            if runtime.needs_recovery:
+                why = (
+                    runtime.recovery_problem
+                    or f"the last deployment of {environment.name} has not come to its end"
+                )
+                yield Problem("RECOVERY_FAILED", why, "mend the cause; it is tried again by itself")
 
     def _unwritable(self) -> list[Problem]:
         """Return why nothing can be deployed anywhere, if that is so now."""

@@ -54,6 +54,8 @@ class Runtime:
     """Why the environment must not be deployed at all; empty where it may."""
     needs_recovery: bool = False
     """A deployment could not be brought to its end; that comes before the next one."""
+    recovery_problem: str = ""
+    """Why not; while `needs_recovery`."""
     unwritable: str = ""
     """Why nothing can be deployed now: the state directory cannot be written; empty where it can."""
     unwritable_looks: int = 0
