@@ -51,7 +51,8 @@ class Quarrel:
     def _edit(self) -> None:
         rng = random.Random(self.seed)
         while not self.over.wait(rng.uniform(0, 0.1)):
-            shuffle(self.source, rng)
+            # Files stay files here: see "Not mended yet" in docs/reliability.md. Changes of kind are tried in test_machine and test_kills.
+            shuffle(self.source, rng, kinds=False)
 
     def _ask(self, seed: int) -> None:
         rng = random.Random(seed)
@@ -70,7 +71,7 @@ class Quarrel:
                             some = list(itertools.islice(client.list_deployments("web"), 10))
                             client.restore(rng.choice(some).deployment_id)
                         case "change":
-                            client.update_environment("web", variables={"N": str(rng.random())})
+                            client.update_environment("web", variables={"QUARREL_NUMBER": str(rng.random())})
                         case _:
                             client.resume_environment("web")
                     self.done[deed] += 1
