@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.unit.effects.faults import Faulty
+from tests.unit.effects.faults import DeadError, Fault, Faulty
 from tests.unit.effects.world import (
     TOKEN,
     D,
@@ -151,6 +153,27 @@ def test_recover_undoes_what_was_only_staged(root: Path, make: Make, case: str) 
         assert make(root).recover(plan) is (not plan)
         assert look(root) == before
     assert bool(staged) or not after or case.startswith("removed")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_recover_goes_on_with_finishing(root: Path, case: str) -> None:
+    """Wherever that was cut off."""
+    before, after = CASES[case]
+    for at in itertools.count(1):
+        shutil.rmtree(root, ignore_errors=True)
+        build(root, before)
+        acts = Faulty()
+        target = Target(str(root), acts=acts)
+        plan = planned(target, before, after)
+        target.stage(plan, reader(after))
+        target.apply(plan)
+        acts.fault = Fault(len(acts.log) + at, dead=True)
+        with suppress(DeadError):
+            target.finish(plan)
+        assert Target(str(root)).recover(plan) is True
+        assert look(root) == after
+        if not acts.fired:
+            return
 
 
 @pytest.mark.parametrize("case", CASES)

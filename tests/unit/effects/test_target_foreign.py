@@ -161,6 +161,7 @@ def test_nothing_is_lost_around_a_crash(swift: Path, seed: int, way: str) -> Non
         target.stage(plan, reader(AFTER))
         for _ in range(chance.choice([0, 0, 1, 2])):
             intruder.act()
+        before = without_ours(root)
         acts.fault = Fault(
             len(acts.log) + chance.randint(1, 45 if way == "exchange" else 120),
             done=chance.random() < 0.5,
@@ -174,15 +175,19 @@ def test_nothing_is_lost_around_a_crash(swift: Path, seed: int, way: str) -> Non
         except TargetMovedError:
             outcomes.add("moved")
         except DeadError:
-            for _ in range(chance.choice([0, 1, 3])):
+            edits = chance.choice([0, 1, 3])
+            for _ in range(edits):
                 intruder.act()
-            recover(root, plan, intruder, outcomes)
+            forward = recover(root, plan, intruder, outcomes)
+            # Whether we gave a directory its mode, or he did, nobody can tell any more.
+            unclear = {b"opens"} & intruder.touched
+            assert edits or forward or without(look(root), *unclear) == without(before, *unclear)
         intruder.check()
         assert temporaries(root) == []
     assert "back" in outcomes
 
 
-def recover(root: Path, plan: tuple[Step, ...], intruder: Intruder, outcomes: set[str]) -> None:
+def recover(root: Path, plan: tuple[Step, ...], intruder: Intruder, outcomes: set[str]) -> bool:
     notes: list[str] = []
     forward = Target(str(root)).recover(plan, notes)
     outcomes.add("forward" if forward else "back")
@@ -195,6 +200,7 @@ def recover(root: Path, plan: tuple[Step, ...], intruder: Intruder, outcomes: se
     before = look(root)
     Target(str(root)).recover(plan)
     assert look(root) == before
+    return forward
 
 
 def instead(make: Callable[[Path], object]) -> Callable[[Path], object]:
@@ -252,6 +258,43 @@ def test_edit_after_planning_stops_the_deployment(root: Path, edit: str, when: s
     assert os.fsdecode(path) in caught.value.paths[0]
     assert without_ours(root) == edited
     assert not any(b".headgate-" in path for path in look(root))
+
+
+def make_full_directory(path: Path) -> None:
+    path.mkdir()
+    (path / "mine").write_bytes(MINE)
+
+
+MADE: dict[str, tuple[bytes, Callable[[Path], object]]] = {
+    "empty directory where ours comes": (b"was-file", instead(Path.mkdir)),
+    "full directory where ours comes": (b"was-file", instead(make_full_directory)),
+}
+
+
+@pytest.mark.parametrize("way", ["exchange", "links"])
+@pytest.mark.parametrize("edit", sorted({*EDITS, *MADE} - {"directory mode"}))
+def test_edit_before_applying_is_there_after_a_crash(swift: Path, edit: str, way: str) -> None:
+    """We die at any act of applying or undoing; he finds all as he left it.
+
+    A directory's mode is not among it: it says nothing of whether he changed it before or after.
+    """
+    path, change = {**EDITS, **MADE}[edit]
+    for at in itertools.count(1):
+        root = swift / str(at)
+        build(root, BEFORE)
+        acts = Faulty(flagged=way == "exchange")
+        target = Target(str(root), acts=acts)
+        plan = planned(target, BEFORE, AFTER)
+        target.stage(plan, reader(AFTER))
+        change(root / os.fsdecode(path))
+        edited = without_ours(root)
+        acts.fault = Fault(len(acts.log) + at, done=at % 2 == 0, dead=True)
+        with suppress(DeadError, TargetMovedError):
+            target.apply(plan)
+        assert Target(str(root)).recover(plan) is False
+        assert look(root) == edited, f"{acts.log[-1]} {at}"
+        if not acts.fired:
+            return
 
 
 def stage_and_apply(target: Target, plan: tuple[Step, ...], *, staged: bool) -> None:
@@ -342,6 +385,8 @@ def test_write_between_any_two_acts_of_undoing_is_not_lost(
         assert temporaries(root) == [], at
         if written:
             assert MINE in {thing.content for thing in there.values() if isinstance(thing, F)}, at
+        if written and path == b"app.conf":
+            assert (root / "app.conf").read_bytes() == MINE, at
 
 
 def moments(root: Path) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 import struct
@@ -302,23 +303,34 @@ def test_undo_of_a_directorys_attributes_leaves_what_others_set(tmp_path: Path) 
 @pytest.mark.parametrize("done", [False, True])
 def test_cut_off_between_owner_and_bits_is_recovered(tmp_path: Path, done: bool) -> None:  # noqa: FBT001
     """A directory gets another owner and other bits by three calls; nobody gains a right on the way."""
-    path = tmp_path / "d"
+    path, other = tmp_path / "d", tmp_path / "f"
     path.mkdir()
     live = Entry(Kind.DIRECTORY, 0o750, uid=0, gid=0)
-    plan = steps([Change(b"d", live, Entry(Kind.DIRECTORY, 0o705, uid=4711, gid=4712))], TOKEN)
+    plan = steps(
+        [
+            Change(b"d", live, Entry(Kind.DIRECTORY, 0o705, uid=4711, gid=4712)),
+            Change(b"f", None, wanted(b"new")),
+        ],
+        TOKEN,
+    )
     acts = Faulty()
-    for at in range(1, 6):
+    for at in itertools.count(1):
         os.chown(path, 0, 0)
         path.chmod(0o750)
-        acts = Faulty(fault=Fault(at, done=done, dead=True))
+        other.unlink(missing_ok=True)
+        acts = Faulty()
+        target = Target(str(tmp_path), acts=acts)
+        target.stage(plan, lambda _change: [b"new"])
+        acts.fault = Fault(len(acts.log) + at, done=done, dead=True)
+        staged = len(acts.log)
         with suppress(DeadError):
-            Target(str(tmp_path), acts=acts).apply(plan)
+            target.apply(plan)
         assert stat.S_IMODE(path.stat().st_mode) in {0o750, 0o700, 0o705}
-        done_at_all = Target(str(tmp_path)).recover(plan)
+        whole = Target(str(tmp_path)).recover(plan)
         there = path.stat()
-        expected = (0o705, 4711, 4712) if done_at_all else (0o750, 0, 0)
+        expected = (0o705, 4711, 4712) if whole else (0o750, 0, 0)
         assert (stat.S_IMODE(there.st_mode), there.st_uid, there.st_gid) == expected
-        assert done_at_all is (at + done > 3)
+        assert other.exists() is whole
         if not acts.fired:
-            break
-    assert acts.log[:3] == ["chmod", "chown", "chmod"]
+            assert acts.log[staged : staged + 4] == ["rename", "chmod", "chown", "chmod"]
+            return

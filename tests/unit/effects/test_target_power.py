@@ -200,6 +200,19 @@ def test_everything_is_synced_in_order(swift: Path) -> None:
     assert "sync" not in acts.log[staged:last]
 
 
+def test_temporaries_go_only_when_what_is_undone_is_on_disk(swift: Path, plan: tuple[Step, ...]) -> None:
+    """Otherwise some of it might come up undone without a trace and the rest performed."""
+    acts = Faulty()
+    target = Target(str(swift / "t"), acts=acts)
+    target.stage(plan, reader(AFTER))
+    target.apply(plan)
+    del acts.log[:]
+    target.undo(plan)
+    last = max(at for at, verb in enumerate(acts.log) if verb == "rename")
+    assert acts.log[last + 1 :][: len(PLACES)] == ["sync"] * len(PLACES)
+    assert not {"unlink", "remove_directory"} & set(acts.log[:last])
+
+
 def test_one_file_costs_two_syncs(swift: Path) -> None:
     root = swift / "t"
     build(root, {b"f": F(b"old")})

@@ -45,6 +45,7 @@ class Applier:
             DeploymentFailedError: a call failed; the reason says why, and everything is as before. UNDO_FAILED: it is
                 not, and `Target.recover` has to be tried again.
         """
+        self._site.changed = set()
         try:
             for step in planned:
                 self._perform(step)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from headgated.core.steps import Attributes
-from headgated.core.tree import Entry
 from headgated.effects.target.failure import moved
 from headgated.effects.target.site import Site
 from headgated.effects.target.survey import bits, bits_of
@@ -22,11 +21,15 @@ def change(site: Site, step: Attributes) -> None:
     live = bits(os.fstat(fd))
     if live != bits_of(step.expected, live):
         raise moved(step.path)
+    if site.changed is not None:
+        site.changed.add(step.path)
     _set(site, fd, live, bits_of(step.wanted, live))
 
 
 def restore(site: Site, step: Attributes) -> None:
     """Give the directory back what we took; what somebody else has set since stays."""
+    if site.changed is not None and step.path not in site.changed:
+        return
     fd = site.beneath.directory(step.path)
     live = bits(os.fstat(fd))
     before, after = bits_of(step.expected, live), bits_of(step.wanted, live)
@@ -44,9 +47,3 @@ def _set(site: Site, fd: int, live: tuple[int, int, int], goal: tuple[int, int, 
         site.acts.chown(fd, -1 if uid == live[1] else uid, -1 if gid == live[2] else gid)
     if bits(os.fstat(fd))[0] != mode:
         site.acts.chmod(fd, mode)
-
-
-def describes(entry: Entry, there: os.stat_result) -> bool:
-    """Tell whether a directory has the attributes that an entry asks for."""
-    live = bits(there)
-    return live == bits_of(entry, live)

@@ -140,11 +140,12 @@ class Repair:
         if not isinstance(step, Put | Take) or not self._is_there(parent(step.path)):
             return
         self._settle(step)
+        top = self._site.look(step.path)
         dest, temp = survey(self._site, step)
         if isinstance(step, Put) and step.expected is None:
             self._withdraw(step, dest, temp)
         elif temp in (State.OLD, State.PART, State.OTHER):
-            self._return(step, dest)
+            self._return(step, dest, top)
         elif judge(step, dest, temp) in (Verdict.FINISHED, Verdict.GONE):
             self.notes.append(f"{escape(step.path)} stays as it is: what was there before is gone")
 
@@ -174,10 +175,22 @@ class Repair:
             entry.kind != Kind.DIRECTORY and entry.matches(there.get(path)) for path, entry in mine.items()
         )
 
-    def _return(self, step: Put | Take, dest: State) -> None:
-        """Bring back what lies at the temporary, if its place is free or ours."""
+    def _recognise(self, step: Put, top: os.stat_result | None) -> None:
+        """Know our directory again at its temporary, where what others have put into it would make it look like theirs."""
+        if step.wanted.kind == Kind.DIRECTORY and top is not None:
+            self._site.marks[top.st_dev, top.st_ino] = State.NEW
+
+    def _return(self, step: Put | Take, dest: State, top: os.stat_result | None) -> None:
+        """Bring back what lies at the temporary, if its place is free or ours.
+
+        Args:
+            step: the step.
+            dest: what is at the destination.
+            top: the stat of what was there before that was found out.
+        """
         site = self._site
         if isinstance(step, Put) and dest is State.NEW:
+            self._recognise(step, top)
             trade(site, step)
             if state_at(site, step, step.temp) is State.NEW:
                 return

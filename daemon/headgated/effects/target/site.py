@@ -20,6 +20,8 @@ class Site:
     acts: Acts
     marks: dict[tuple[int, int], State] = field(default_factory=dict)
     """(device, inode) of what this operation itself has moved, so that undoing it needs to read nothing."""
+    changed: set[bytes] | None = None
+    """Directories whose attributes this operation itself has begun to change; None: it does not know."""
 
     def look(self, path: bytes) -> os.stat_result | None:
         """Return the stat of what is at `path`, not following it; None: nothing."""

@@ -26,7 +26,8 @@ def survey(site: Site, step: Step) -> tuple[State, State]:
     try:
         match step:
             case Put() | Take():
-                return state_at(site, step, step.path), state_at(site, step, step.temp)
+                dest, temp = state_at(site, step, step.path), state_at(site, step, step.temp)
+                return dest, State.OTHER if _is_not_ours(site, step, dest, temp) else temp
             case Attributes():
                 return _attributes(site, step), State.NONE
             case RemoveDirectory():
@@ -38,13 +39,23 @@ def survey(site: Site, step: Step) -> tuple[State, State]:
     return State.NONE if isinstance(step, RemoveDirectory) else State.OTHER, State.NONE
 
 
+def _is_not_ours(site: Site, step: Put | Take, dest: State, temp: State) -> bool:
+    """Whether a directory that looks like part of ours is somebody else's: ours is at its place, and there is only one."""
+    if not isinstance(step, Put) or step.expected is None or step.wanted.kind != Kind.DIRECTORY:
+        return False
+    return dest is temp is State.NEW and _mark(site, site.look(step.temp)) is None
+
+
+def _mark(site: Site, there: os.stat_result | None) -> State | None:
+    return None if there is None else site.marks.get((there.st_dev, there.st_ino))
+
+
 def state_at(site: Site, step: Put | Take, path: bytes) -> State:
     """Return what is at one of the step's two names."""
     there = site.look(path)
     if there is None:
         return State.NONE
-    mark = site.marks.get((there.st_dev, there.st_ino))
-    return state_of_content(site, step, path) if mark is None else mark
+    return _mark(site, there) or state_of_content(site, step, path)
 
 
 def state_of_content(site: Site, step: Put | Take, path: bytes) -> State:
@@ -68,19 +79,33 @@ def _directory(site: Site, step: Put | Take, path: bytes, wanted: Entry | None) 
     if not isinstance(step, Put):
         return State.OTHER
     if wanted is not None and wanted.kind == Kind.DIRECTORY:
-        # Only we make directories under such a name; at the destination it must hold all that is ours.
-        return State.NEW if path == step.temp or holds(site, path, step) else State.OTHER
+        is_ours = _is_part_of_new if path == step.temp else _holds_new
+        return State.NEW if is_ours(site, path, step) else State.OTHER
     if step.expected is not None and step.expected.kind == Kind.DIRECTORY:
         return _old_directory(site, path, step)
     return State.OTHER
 
 
-def holds(site: Site, path: bytes, step: Put) -> bool:
-    """Tell whether the directory at `path` has all that the step's new directory has; it may have more."""
+def _holds_new(site: Site, path: bytes, step: Put) -> bool:
+    """Whether the directory at `path` has all that the step's new directory has; others may have put more into it."""
     live = site.lens.below(site.beneath, path)
     return all(
         change.wanted is None or change.wanted.matches(live.get(inner)) for inner, change in _inside(step)
     )
+
+
+def _is_part_of_new(site: Site, path: bytes, step: Put) -> bool:
+    """Whether the directory at `path` has nothing that the step's new directory has not; some may have been removed."""
+    known = new_content(step)
+    return all(
+        _belongs(known.get(inner), entry) for inner, entry in site.lens.below(site.beneath, path).items()
+    )
+
+
+def _belongs(known: Entry | None, live: Entry | None) -> bool:
+    if known is None or live is None:
+        return False
+    return known.matches(live) or known.kind == live.kind == Kind.DIRECTORY
 
 
 def _old_directory(site: Site, path: bytes, step: Put) -> State:
