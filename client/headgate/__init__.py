@@ -5,7 +5,9 @@
     with Client() as client:
         deployment = client.wait_for_deployment(client.deploy("canal").deployment_id)
 
-Importing this package imports nothing else: gRPC comes with the first use of `Client`, so that programs which only might
+`AsyncClient` has the same methods for asyncio; `headgate.errors` is what they raise, `headgate.testing` a daemon for tests of your own.
+
+Importing this package imports nothing else: gRPC comes with the first use of a client, so that programs which only might
 talk to the daemon pay nothing.
 """
 
@@ -14,15 +16,20 @@ from __future__ import annotations
 TYPE_CHECKING = False  # what type checkers take for true, without importing `typing`
 
 if TYPE_CHECKING:
+    from headgate.async_client import AsyncClient
     from headgate.client import Client
     from headgate.errors import HeadgateError
 
 __version__ = "0.1.0"
 """A literal: reading the installed package's metadata would take longer than all else that `headgate --version` does."""
 
-__all__ = ["Client", "HeadgateError", "__version__"]
+__all__ = ["AsyncClient", "Client", "HeadgateError", "__version__"]
 
-_HOMES = {"Client": "headgate.client", "HeadgateError": "headgate.errors"}
+_HOMES = {
+    "AsyncClient": "headgate.async_client",
+    "Client": "headgate.client",
+    "HeadgateError": "headgate.errors",
+}
 
 
 def __getattr__(name: str) -> object:

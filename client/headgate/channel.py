@@ -15,7 +15,7 @@ import grpc
 from headgate import __version__
 from headgate.address import Address
 
-__all__ = ["grpc", "open_channel"]
+__all__ = ["grpc", "open_async_channel", "open_channel"]
 
 _OPTIONS = (
     ("grpc.primary_user_agent", f"headgate/{__version__}"),
@@ -37,3 +37,10 @@ _OPTIONS = (
 def open_channel(address: Address) -> grpc.Channel:
     """Return a channel to the daemon at `address`. Connects with the first call."""
     return grpc.insecure_channel(address.target, options=_OPTIONS)
+
+
+def open_async_channel(address: Address) -> grpc.aio.Channel:
+    """Return a channel for the asyncio loop that runs now. Connects with the first call."""
+    import grpc.aio  # noqa: PLC0415 -- brings asyncio, which the command line does without
+
+    return grpc.aio.insecure_channel(address.target, options=_OPTIONS)

@@ -1,7 +1,8 @@
 """The client: every RPC of the daemon as a method with plain arguments, a deadline, and errors with a type.
 
 A call that the daemon's restart interrupts is made again; that is safe, because reads change nothing and all else carries a
-request id which the daemon answers once. A client may be shared by threads.
+request id which the daemon answers once. A client may be shared by threads. `headgate.async_client` has the same methods for
+asyncio; a test compares the two.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from headgate.calls import daemon, deployments, environments
 from headgate.calls.call import Asked, Call, Stream
 from headgate.channel import grpc, open_channel
 from headgate.errors import HeadgateError, TimedOutError, UnreachableError
-from headgate.patience import Continuation, Repeating
+from headgate.patience import Continuation, Repeating, closed, no_answer, still_running
 from headgate.refusal import refusal
 from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2
 
@@ -30,11 +31,6 @@ __all__ = ["Client"]
 _Answer = TypeVar("_Answer", bound=Message)
 _Value = TypeVar("_Value")
 _Event = TypeVar("_Event", environment_pb2.WatchEnvironmentsResponse, deployment_pb2.WatchDeploymentsResponse)
-
-_STREAM_SECONDS = 600.0
-"""A watch is made of streams of at most this length, so that each call has a deadline."""
-_EXPORT_SECONDS = 3600.0
-_RUNNING = (deployment_pb2.DEPLOYMENT_STATUS_PENDING, deployment_pb2.DEPLOYMENT_STATUS_IN_PROGRESS)
 
 
 class Client:
@@ -115,10 +111,14 @@ class Client:
         return self._do(environments.resume(name, asked))
 
     def watch_environments(
-        self, name: str = "", *, on_lost: Callable[[UnreachableError], None] | None = None
+        self,
+        name: str = "",
+        *,
+        from_revision: int = 0,
+        on_lost: Callable[[UnreachableError], None] | None = None,
     ) -> Generator[environment_pb2.WatchEnvironmentsResponse, None, None]:
         """Tell of the present environments, then of each change; see `watch_deployments`."""
-        return self._watch(environments.watch(name), on_lost=on_lost)
+        return self._watch(environments.watch(name), from_revision=from_revision, on_lost=on_lost)
 
     # Deployments
 
@@ -191,7 +191,7 @@ class Client:
         Raises:
             RefusedError: the target never had it (NOT_REACHED), or history does not hold it (any more).
         """
-        for answer in self._receive(deployments.export(deployment_id), 0, _EXPORT_SECONDS):
+        for answer in self._receive(deployments.export(deployment_id)):
             yield answer.tar
 
     def watch_deployments(
@@ -199,6 +199,7 @@ class Client:
         environment: str = "",
         *,
         deployment_id: str = "",
+        from_revision: int = 0,
         on_lost: Callable[[UnreachableError], None] | None = None,
     ) -> Generator[deployment_pb2.WatchDeploymentsResponse, None, None]:
         """Tell of the newest deployments (SNAPSHOT, SNAPSHOT_END), then of each change (UPDATED), without end.
@@ -209,15 +210,17 @@ class Client:
         Args:
             environment: only of this one; empty: of all.
             deployment_id: only this one; the watch ends when it is finished.
+            from_revision: continue after this revision of an earlier watch; 0: begin with the present state.
             on_lost: is told when a daemon that was there is gone, each time it is tried again.
 
         Raises:
             UnreachableError: there was no daemon to begin with.
         """
-        events = self._watch(deployments.watch(environment, deployment_id), on_lost=on_lost)
+        stream = deployments.watch(environment, deployment_id)
+        events = self._watch(stream, from_revision=from_revision, on_lost=on_lost)
         for event in events:
             yield event
-            if deployment_id and event.HasField("deployment") and event.deployment.status not in _RUNNING:
+            if deployment_id and deployments.is_finished(event):
                 return
 
     def wait_for_deployment(
@@ -237,18 +240,16 @@ class Client:
         Raises:
             TimedOutError: it still runs; it goes on.
         """
-        what = f"see {deployment_id} finish"
         stream = deployments.watch("", deployment_id)
         for event in self._watch(stream, seconds=timeout):
-            if not event.HasField("deployment"):
-                continue
-            if on_update is not None:
+            if on_update is not None and event.HasField("deployment"):
                 on_update(event.deployment)
-            if event.deployment.status not in _RUNNING:
+            if deployments.is_finished(event):
                 return self.get_deployment(deployment_id)
-        raise TimedOutError(
-            f"cannot {what}: it still runs after {timeout:g} s",
-            hint=f"it goes on; look again: headgate show {deployment_id}",
+        raise (
+            closed(stream.what, self.address.path)
+            if self._closed.is_set()
+            else still_running(deployment_id, timeout)
         )
 
     # The daemon
@@ -279,8 +280,12 @@ class Client:
         deadline = time.monotonic() + max(self._timeout, call.at_least)
         repeating = Repeating(deadline, met=self._met)
         while True:
+            if self._closed.is_set():
+                raise closed(call.what, self.address.path)
             try:
                 answer = self._send(call, deadline - time.monotonic())
+            except ValueError as error:  # gRPC's, of a channel that was closed
+                raise closed(call.what, self.address.path) from error
             except grpc.RpcError as error:
                 pause = repeating.after(refusal(error, call.what, self.address), time.monotonic())
             else:
@@ -301,16 +306,19 @@ class Client:
         self,
         stream: Stream[_Event],
         *,
-        seconds: float | None = None,
+        seconds: float = math.inf,
+        from_revision: int = 0,
         on_lost: Callable[[UnreachableError], None] | None = None,
     ) -> Generator[_Event, None, None]:
         """Yield the events of one stream after another, until `seconds` are over."""
-        continuation = Continuation()
-        end = time.monotonic() + (math.inf if seconds is None else seconds)
+        if self._closed.is_set():
+            raise closed(stream.what, self.address.path)
+        continuation = Continuation(from_revision)
+        end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             failure: HeadgateError | None = None
             try:
-                for event in self._receive(stream, continuation.revision, min(left, _STREAM_SECONDS)):
+                for event in self._receive(stream, continuation.revision, left):
                     continuation.seen(event.revision)
                     yield event
             except HeadgateError as error:
@@ -323,14 +331,18 @@ class Client:
             if self._closed.wait(max(0.0, min(pause, end - time.monotonic()))):
                 return
 
-    def _receive(self, stream: Stream[_Answer], revision: int, seconds: float) -> Iterator[_Answer]:
+    def _receive(
+        self, stream: Stream[_Answer], revision: int = 0, seconds: float = math.inf
+    ) -> Iterator[_Answer]:
         """Yield the events of one stream. One that begins with the present state must begin within the client's timeout."""
+        if self._closed.is_set():
+            raise closed(stream.what, self.address.path)
         watch = self._channel.unary_stream(
             stream.method,
             request_serializer=_serialize,
             response_deserializer=stream.answer.FromString,
         )
-        events = watch(stream.request(revision), timeout=seconds)
+        events = watch(stream.request(revision), timeout=min(seconds, stream.seconds))
         late = threading.Event()
 
         def give_up() -> None:
@@ -348,10 +360,7 @@ class Client:
                 yield event
         except grpc.RpcError as error:
             if late.is_set():
-                raise TimedOutError(
-                    f"cannot {stream.what}: the daemon gave no answer within {self._timeout:g} s",
-                    hint="see how it is: systemctl status headgated",
-                ) from error
+                raise no_answer(stream.what, self._timeout) from error
             raise refusal(error, stream.what, self.address) from error
         finally:
             timer.cancel()

@@ -60,10 +60,13 @@ class Continuation:
 
     A stream ends with the daemon, with its own deadline, or when the watcher was too slow. The next one continues after the
     last revision seen; where the daemon does not remember that any more, it begins with the present state.
+
+    Args:
+        revision: what the first stream continues after; 0: it begins with the present state.
     """
 
-    def __init__(self) -> None:
-        self.revision = 0
+    def __init__(self, revision: int = 0) -> None:
+        self.revision = revision
         """What the next stream continues after; 0: it begins with the present state."""
         self._progress = False
         self._met = False
@@ -101,3 +104,29 @@ class Continuation:
                 self._met = self._met or failure.there
                 return self._met
         return False
+
+
+def no_answer(what: str, seconds: float) -> TimedOutError:
+    """Return the error of a stream that does not begin."""
+    return TimedOutError(
+        f"cannot {what}: the daemon gave no answer within {seconds:g} s",
+        hint="see how it is: systemctl status headgated",
+    )
+
+
+def still_running(deployment_id: str, seconds: float) -> TimedOutError:
+    """Return the error of a deployment that is not finished in time."""
+    return TimedOutError(
+        f"cannot see {deployment_id} finish: it still runs after {seconds:g} s",
+        hint=f"it goes on; look again: headgate show {deployment_id}",
+    )
+
+
+def closed(what: str, address: str) -> UnreachableError:
+    """Return the error of a call by a client that was closed, before or during it."""
+    return UnreachableError(
+        f"cannot {what}: this client is closed",
+        address=address,
+        reason="CLIENT_CLOSED",
+        hint="make a new one, or call within its `with` block",
+    )

@@ -6,8 +6,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.client.bridged import Bridged
 from tests.client.fake_daemon import FakeDaemon
 
 from headgate.client import Client
@@ -33,9 +35,15 @@ def daemon(socket_path: Path) -> Iterator[FakeDaemon]:
     fake.stop()
 
 
+@pytest.fixture(params=[Client, Bridged], ids=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Any:
+    """What makes a client: either of the two."""
+    return request.param
+
+
 @pytest.fixture
-def client(daemon: FakeDaemon) -> Iterator[Client]:
-    with Client(str(daemon.socket), timeout=5) as made:
+def client(daemon: FakeDaemon, connect: Any) -> Iterator[Client]:
+    with connect(str(daemon.socket), timeout=5) as made:
         yield made
 
 

@@ -138,8 +138,8 @@ def test_files_that_are_one_text_are_refused(client: Client, daemon: FakeDaemon)
     assert not daemon.requests
 
 
-def test_closed_client_ends_its_watches(daemon: FakeDaemon) -> None:
-    watching = Client(str(daemon.socket))
+def test_closed_client_ends_its_watches(daemon: FakeDaemon, connect: Any) -> None:
+    watching = connect(str(daemon.socket))
     ended = threading.Thread(target=lambda: list(watching.watch_deployments()))
     ended.start()
     until(lambda: daemon.watchers > 0)
@@ -281,18 +281,18 @@ def test_method_that_the_daemon_lacks_says_to_restart_it(client: Client, daemon:
         client.status()
 
 
-def test_call_that_hangs_ends_at_the_timeout(daemon: FakeDaemon) -> None:
+def test_call_that_hangs_ends_at_the_timeout(daemon: FakeDaemon, connect: Any) -> None:
     """A4."""
     daemon.hanging.add("GetStatus")
     with (
-        Client(str(daemon.socket), timeout=0.2) as client,
+        connect(str(daemon.socket), timeout=0.2) as client,
         pytest.raises(TimedOutError, match="no answer in time"),
     ):
         client.status()
 
 
-def test_no_daemon_is_said_at_once(socket_path: Path) -> None:
-    with Client(str(socket_path), timeout=30) as client, pytest.raises(UnreachableError) as caught:
+def test_no_daemon_is_said_at_once(socket_path: Path, connect: Any) -> None:
+    with connect(str(socket_path), timeout=30) as client, pytest.raises(UnreachableError) as caught:
         client.status()
     assert "there is no such socket" in caught.value.message
     assert str(socket_path) in caught.value.message
@@ -332,7 +332,7 @@ def test_client_that_knows_the_daemon_waits_for_its_restart(client: Client, daem
     timer.join()
 
 
-def test_daemon_that_is_slow_to_greet_is_not_given_up(socket_path: Path) -> None:
+def test_daemon_that_is_slow_to_greet_is_not_given_up(socket_path: Path, connect: Any) -> None:
     """Its socket is there, but a busy machine lets it answer late."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(socket_path))
@@ -357,7 +357,7 @@ def test_daemon_that_is_slow_to_greet_is_not_given_up(socket_path: Path) -> None
 
         relay = threading.Thread(target=greet_late)
         relay.start()
-        with Client(str(socket_path)) as client:
+        with connect(str(socket_path)) as client:
             assert client.health()
         relay.join(10)
         fake.stop()
@@ -373,21 +373,23 @@ def pour(source: socket.socket, target: socket.socket) -> None:
             each.shutdown(socket.SHUT_RDWR)
 
 
-def test_daemon_that_does_not_come_back_is_unreachable_within_the_timeout(daemon: FakeDaemon) -> None:
-    with Client(str(daemon.socket), timeout=0.4) as client:
+def test_daemon_that_does_not_come_back_is_unreachable_within_the_timeout(
+    daemon: FakeDaemon, connect: Any
+) -> None:
+    with connect(str(daemon.socket), timeout=0.4) as client:
         client.status()
         daemon.stop()
         with pytest.raises(UnreachableError):
             client.status()
 
 
-def test_socket_with_an_odd_name_is_reached(short_path: Path) -> None:
+def test_socket_with_an_odd_name_is_reached(short_path: Path, connect: Any) -> None:
     fake = FakeDaemon(short_path / "plain.sock")
     fake.start()
     odd = short_path / "a b%20#ä.sock"
     odd.symlink_to(fake.socket)
     try:
-        with Client(str(odd)) as client:
+        with connect(str(odd)) as client:
             assert client.health()
     finally:
         fake.stop()
@@ -415,3 +417,23 @@ def test_client_serves_threads_side_by_side(client: Client, daemon: FakeDaemon) 
     for thread in threads:
         thread.join()
     until(lambda: len(daemon.deployments) == 8)
+
+
+def test_closed_client_says_that_it_is_closed(daemon: FakeDaemon, connect: Any) -> None:
+    client = connect(str(daemon.socket))
+    assert client.health()
+    client.close()
+    for call in (client.status, lambda: next(client.watch_deployments())):
+        with pytest.raises(UnreachableError, match="this client is closed") as caught:
+            call()
+        assert caught.value.reason == "CLIENT_CLOSED"
+
+
+def test_client_that_is_closed_during_a_call_says_so(daemon: FakeDaemon, connect: Any) -> None:
+    daemon.hanging.add("GetStatus")
+    client = connect(str(daemon.socket))
+    timer = threading.Timer(0.2, client.close)
+    timer.start()
+    with pytest.raises(UnreachableError, match="this client is closed"):
+        client.status()
+    timer.join()

@@ -36,9 +36,9 @@ def deployment(
 class Watcher(threading.Thread):
     """Watches on a thread, and keeps what it was told."""
 
-    def __init__(self, daemon: FakeDaemon, **how: Any) -> None:
+    def __init__(self, client: Client, **how: Any) -> None:
         super().__init__(daemon=True)
-        self.client = Client(str(daemon.socket), timeout=5)
+        self.client = client
         self.how = how
         self.told: list[dp.WatchDeploymentsResponse] = []
         self.lost: list[UnreachableError] = []
@@ -56,11 +56,11 @@ class Watcher(threading.Thread):
 
 
 @pytest.fixture
-def watcher(daemon: FakeDaemon) -> Iterator[Any]:
+def watcher(daemon: FakeDaemon, connect: Any) -> Iterator[Any]:
     made = []
 
     def watch(**how: Any) -> Watcher:
-        watching = Watcher(daemon, **how)
+        watching = Watcher(connect(str(daemon.socket), timeout=5), **how)
         made.append(watching)
         watching.start()
         until(lambda: daemon.watchers > 0 or watching.error is not None)
@@ -140,16 +140,16 @@ def test_watcher_that_was_too_slow_is_told_the_present_state_again(daemon: FakeD
     until(lambda: watching.ids(ep.WATCH_EVENT_KIND_SNAPSHOT) == ["d1"])
 
 
-def test_watch_without_a_daemon_fails_at_once(socket_path: Path) -> None:
-    with Client(str(socket_path)) as client, pytest.raises(UnreachableError):
+def test_watch_without_a_daemon_fails_at_once(socket_path: Path, connect: Any) -> None:
+    with connect(str(socket_path)) as client, pytest.raises(UnreachableError):
         next(client.watch_deployments())
 
 
-def test_watch_that_a_daemon_does_not_begin_times_out(daemon: FakeDaemon) -> None:
+def test_watch_that_a_daemon_does_not_begin_times_out(daemon: FakeDaemon, connect: Any) -> None:
     """A4."""
     daemon.hanging.add("WatchDeployments")
     with (
-        Client(str(daemon.socket), timeout=0.2) as client,
+        connect(str(daemon.socket), timeout=0.2) as client,
         pytest.raises(TimedOutError, match=r"within 0\.2 s"),
     ):
         next(client.watch_deployments())
@@ -216,3 +216,19 @@ def test_waiting_survives_a_restart_of_the_daemon(daemon: FakeDaemon, client: Cl
 def test_waiting_for_an_unknown_deployment_is_not_found(client: Client) -> None:
     with pytest.raises(NotFoundError):
         client.wait_for_deployment("nothing")
+
+
+def test_watch_continues_after_the_revision_of_an_earlier_one(daemon: FakeDaemon, watcher: Any) -> None:
+    daemon.publish(deployment("d1"))
+    seen = daemon.revision
+    daemon.publish(deployment("d2"))
+    watching = watcher(from_revision=seen)
+    until(lambda: watching.ids() == ["d2"])
+    assert not watching.ids(ep.WATCH_EVENT_KIND_SNAPSHOT)
+
+
+def test_watch_after_a_revision_that_nobody_remembers_begins_anew(daemon: FakeDaemon, watcher: Any) -> None:
+    daemon.publish(deployment("d1"))
+    daemon.forget_revisions()
+    watching = watcher(from_revision=3)
+    until(lambda: watching.ids(ep.WATCH_EVENT_KIND_SNAPSHOT) == ["d1"])

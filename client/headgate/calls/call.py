@@ -38,13 +38,15 @@ class Call(Generic[Answer, Value]):
 
 @dataclass(frozen=True, slots=True)
 class Stream(Generic[Answer]):
-    """One request with answers without end."""
+    """One request with many answers."""
 
     method: str
     request: Callable[[int], Message]
     """Makes the request, given the revision to continue after (0: from the beginning)."""
     answer: type[Answer]
     what: str
+    seconds: float = 600.0
+    """The longest that one stream lasts; a watch is made of as many as it takes, so that each call has a deadline."""
 
 
 def new_request_id(asked: Asked | None = None) -> str:

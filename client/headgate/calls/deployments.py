@@ -11,6 +11,8 @@ from headgate.words import numbers
 
 _SERVICE = "/headgate.v1.DeploymentService/"
 _PLAN_SECONDS = 120.0
+_EXPORT_SECONDS = 3600.0
+_RUNNING = (pb.DEPLOYMENT_STATUS_PENDING, pb.DEPLOYMENT_STATUS_IN_PROGRESS)
 
 
 class Order(Asked, total=False):
@@ -187,7 +189,13 @@ def export(deployment_id: str) -> Stream[pb.ExportDeploymentResponse]:
         lambda _revision: pb.ExportDeploymentRequest(deployment_id=deployment_id),
         pb.ExportDeploymentResponse,
         f"export {deployment_id}",
+        seconds=_EXPORT_SECONDS,
     )
+
+
+def is_finished(event: pb.WatchDeploymentsResponse) -> bool:
+    """Tell whether a message of a watch says that a deployment is finished."""
+    return event.HasField("deployment") and event.deployment.status not in _RUNNING
 
 
 def watch(environment: str, deployment_id: str) -> Stream[pb.WatchDeploymentsResponse]:
