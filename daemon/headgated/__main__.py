@@ -9,6 +9,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from headgated.core.config import Settings, parse
 from headgated.core.errors import HeadgateError
-from headgated.effects.logs import log_to_stderr
+from headgated.effects.logs import start_log
 
 CONFIG = Path("/etc/headgate/headgated.toml")
 LEVELS = ("debug", "info", "warning", "error")
@@ -33,10 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         settings = _settings(options)
     except HeadgateError as error:
         return _complain(error, USAGE)
-    log_to_stderr(settings.daemon.log_level)
+    start_log(settings.daemon.log_level)
     if options.check_config:
         print("the configuration is right")
         return 0
+    faulthandler.enable()  # Where systemd's watchdog ends it (SIGABRT), the journal shows what every thread was at.
     from headgated.app import App, Places, serve  # noqa: PLC0415 - what follows takes its time to import
 
     ready = None

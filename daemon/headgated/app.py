@@ -14,7 +14,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,19 +22,21 @@ from typing import Self
 from headgated.api.server import ApiServer
 from headgated.core.config import Settings
 from headgated.core.deployment import ConfigDeployment
-from headgated.core.errors import HeadgateError, NotFoundError
+from headgated.core.errors import HeadgateError, NotFoundError, RefusedError
 from headgated.core.orders import Caller
-from headgated.effects.systemd import notify
+from headgated.effects.systemd import notify, take_passed, watchdog_seconds
 from headgated.effects.watch import Watcher
 from headgated.engine.control import Control
 from headgated.engine.deployer import ConfigurationDeployer
 from headgated.engine.events import EventHub
 from headgated.engine.fleet import Fleet
+from headgated.engine.heartbeat import Heartbeat
 from headgated.engine.inspection import Inspection
 from headgated.engine.overview import gone, view
 from headgated.engine.syncing import Syncing
 from headgated.engine.targets import Watching
 from headgated.engine.tidying import Tidying
+from headgated.engine.vigil import Vigil
 
 log = logging.getLogger("headgated")
 
@@ -42,6 +44,8 @@ LONGEST_RUNTIME_DIR = 90
 """Characters; with the name of a socket it must stay below the kernel's 107 (unix(7))."""
 EXIT_HANGING = 75
 """Exit code where work could not be ended (EX_TEMPFAIL of sysexits.h)."""
+MORE_TIME = 15.0
+"""Seconds between two requests to systemd for more time to start."""
 STOP_GRACE = 5.0
 """Seconds that calls under way have to end at stop."""
 
@@ -66,6 +70,9 @@ class App:
         self._events = EventHub()
         self._deployer: ConfigurationDeployer | None = None
         self._fleet: Fleet | None = None
+        self._heartbeat: Heartbeat | None = None
+        period = watchdog_seconds()
+        self._vigil = Vigil() if period is None else Vigil(period)
         self._watching: Watching
         self.control: Control
 
@@ -92,13 +99,15 @@ class App:
             notify("READY=1")
 
     async def _start(self) -> None:
+        passed = _only(take_passed())
         self._loop = asyncio.get_running_loop()
         self._events.bind(self._loop)
         watcher = Watcher(self._changed, scan_interval=self._settings.watch.scan_interval)
         self._stack.callback(watcher.close)
         self._watching = Watching(watcher.add, watcher.remove)
         notify("STATUS=recovering")
-        deployer = await asyncio.to_thread(self._open)
+        async with self._more_time():
+            deployer = await asyncio.to_thread(self._vigil.watched(self._open, "recovery"))
         self._deployer = deployer
         self._stack.callback(deployer.close)
         for root in deployer.sources.all():
@@ -110,14 +119,15 @@ class App:
             deployer.ledger,
             self._environment_changed,
         )
-        fleet = Fleet(deployer, watcher, syncing, self._environment_changed)
+        fleet = Fleet(deployer, watcher, syncing, self._environment_changed, self._vigil)
         inspection = Inspection(deployer, watcher, self._version)
         self.control = Control(deployer, fleet, syncing, inspection, self._events)
         server = ApiServer(
             self.control,
             socket=self._places.socket,
             runtime_dir=self._runtime_dir(),
-            socket_group=_existing(self._places.socket_group),
+            socket_group=_existing(self._places.socket_group) if passed is None else None,
+            passed=passed,
         )
         self._stack.push_async_callback(_end_work, fleet)
         fleet.start()
@@ -130,14 +140,34 @@ class App:
         self._stack.push_async_callback(tidying.stop)
         tidying.start()
         count = len(deployer.list_environments())
-        log.info("headgated %s serves %d environment(s) at %s", self._version, count, self._places.socket)
-        notify("READY=1", f"STATUS=serving {count} environment(s)")
+        log.info("headgated %s serves %d environment(s) at %s", self._version, count, server.address)
+        heartbeat = Heartbeat(fleet, inspection.environments, watchdog_seconds())
+        notify("READY=1", f"STATUS={heartbeat.status()}")
+        self._stack.push_async_callback(heartbeat.stop)
+        heartbeat.start()
+        self._heartbeat = heartbeat
 
     def _runtime_dir(self) -> Path:
         """Return a directory of ours alone for the private socket: the state directory, unless its path is too long for one."""
         if len(str(self._places.state)) <= LONGEST_RUNTIME_DIR:
             return self._places.state
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-")))
+
+    @contextlib.asynccontextmanager
+    async def _more_time(self) -> AsyncIterator[None]:
+        """Ask systemd for more time until the block ends, as long as what is done there gets on: recovery takes what it takes."""
+
+        async def ask() -> None:
+            asked = f"EXTEND_TIMEOUT_USEC={int(2 * MORE_TIME * 1_000_000)}"
+            while notify(asked) and not self._vigil.look():  # noqa: ASYNC110 - a rhythm, not a condition
+                await asyncio.sleep(MORE_TIME)
+
+        asking = asyncio.create_task(ask())
+        try:
+            yield
+        finally:
+            asking.cancel()
+            await asyncio.wait((asking,))
 
     def _open(self) -> ConfigurationDeployer:
         deployer = ConfigurationDeployer(
@@ -154,9 +184,10 @@ class App:
 
     def _changed(self, root: str, paths: frozenset[bytes] | None) -> None:
         """Note where a source or target may have changed, then ring the loop. Called from watcher threads."""
-        self._source_changed(root, paths)
-        for name in self._watching.at(root):
-            self._target_changed(name, paths)
+        with self._vigil.over(f"telling of changes in {root}"):
+            self._source_changed(root, paths)
+            for name in self._watching.at(root):
+                self._target_changed(name, paths)
 
     def _target_changed(self, name: str, paths: frozenset[bytes] | None) -> None:
         deployer, fleet = self._deployer, self._fleet
@@ -179,6 +210,13 @@ class App:
 
     def _deployment_changed(self, record: ConfigDeployment) -> None:
         self._events.publish("deployments", "updated", record)
+        self._touch()
+
+    def _touch(self) -> None:
+        """Have the status line told anew. Called from any thread."""
+        if self._heartbeat is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the daemon stops.
+                self._loop.call_soon_threadsafe(self._heartbeat.touch)
 
     def _environment_changed(self, name: str) -> None:
         if self._deployer is None:
@@ -191,6 +229,22 @@ class App:
         except HeadgateError:
             self._watching.follow(name, None)
             self._events.publish("environments", "deleted", gone(name))
+        self._touch()
+
+
+def _only(passed: list[int]) -> int | None:
+    """Return the one socket that systemd passed; None where it passed none.
+
+    Raises:
+        RefusedError: it passed several.
+    """
+    if len(passed) > 1:
+        raise RefusedError(
+            f"cannot listen: {len(passed)} sockets were passed, and one is wanted",
+            reason="SOCKET_NOT_PASSED",
+            hint="leave one ListenStream= in the socket unit: systemctl cat headgated.socket",
+        )
+    return passed[0] if passed else None
 
 
 async def _end_work(fleet: Fleet) -> None:
@@ -223,6 +277,7 @@ async def serve(app: App, ready: Callable[[App], Awaitable[None]] | None = None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # Not the end of a daemon that only just starts.
     async with app:
         loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(app.reload()))
         if ready is not None:

@@ -76,6 +76,12 @@ class Door:
         """How many clients are in."""
         return len(self._open)
 
+    @property
+    def address(self) -> str:
+        """The path of the public socket, `@name` where it has none in the file system."""
+        name = self._listener.socket.getsockname()
+        return "@" + os.fsdecode(name[1:]) if isinstance(name, bytes) else str(name)
+
     def caller_of(self, peer: str) -> Caller:
         """Return who is behind a connection that gRPC calls `peer`.
 

@@ -93,6 +93,11 @@ class ApiServer:
         """How many clients are connected."""
         return self._door.connections if self._door else 0
 
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self._door.address if self._door else str(self._socket)
+
     async def start(self) -> None:
         """Serve from now on.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 from collections.abc import Callable
@@ -17,11 +18,13 @@ from typing import TypeVar
 from headgated.core.environment import Environment
 from headgated.core.errors import NotFoundError
 from headgated.core.settle import Settle
+from headgated.effects.logs import topic
 from headgated.effects.watch import Watcher
 from headgated.engine.deployer import ConfigurationDeployer
 from headgated.engine.drift import Drift
 from headgated.engine.jobs import Job
 from headgated.engine.syncing import Syncing
+from headgated.engine.vigil import Finding, Vigil
 from headgated.engine.worker import Worker
 
 log = logging.getLogger("headgated.sync")
@@ -37,7 +40,11 @@ LOOK_EVERY = 1.0
 
 
 class Fleet:
-    """Runs one worker for each environment. Lives on the loop."""
+    """Runs one worker for each environment. Lives on the loop.
+
+    Args:
+        vigil: told of all blocking work, so that what is stuck is found.
+    """
 
     def __init__(
         self,
@@ -45,7 +52,9 @@ class Fleet:
         watcher: Watcher,
         syncing: Syncing,
         tell: Callable[[str], None],
+        vigil: Vigil | None = None,
     ) -> None:
+        self.vigil = vigil if vigil is not None else Vigil()
         self._deployer, self._watcher, self._syncing = deployer, watcher, syncing
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="deploy")
         self._workers: dict[str, Worker] = {}
@@ -88,8 +97,19 @@ class Fleet:
         return True
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
-        """Run a blocking function in the pool."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        """Run a blocking function in the pool, watched over; what it logs is about what the caller's lines are about."""
+        name = getattr(function, "__name__", "work")
+        watched = self.vigil.watched(function, f"{name} for {topic('environment') or 'the API'}")
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, watched, *args)
+
+    def dead(self) -> list[Finding]:
+        """Return the workers that have ended although nobody stopped them."""
+        return [
+            Finding(f"the worker for {name}", 0.0, worker.death)
+            for name, worker in self._workers.items()
+            if worker.death
+        ]
 
     def enlist(self, environment: Environment) -> None:
         """Begin to work for an environment, or by its new settle times."""

@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.settle import Settle
+from headgated.effects.logs import about
 from headgated.effects.scan import git_busy
 from headgated.engine.jobs import Job, Jobs
 from headgated.engine.runtime import Runtime
@@ -81,6 +83,14 @@ class Worker:
         while self._queue:
             self._refuse(self._queue.popleft())
 
+    @property
+    def death(self) -> str:
+        """Why it works no longer although nobody stopped it; empty where it does."""
+        if self._task is None or not self._task.done() or self._stopping:
+            return ""
+        error = None if self._task.cancelled() else self._task.exception()
+        return "it has ended" if error is None else "".join(traceback.format_exception(error)).rstrip()
+
     def changed(self) -> None:
         """A source may have changed."""
         self._settle.changed(time.monotonic())
@@ -113,6 +123,10 @@ class Worker:
     _current: Job | None = None
 
     async def _work(self) -> None:
+        with about(environment=self._runtime.name):
+            await self._work_on()
+
+    async def _work_on(self) -> None:
         while not self._stopping:
             self._wake.clear()
             if self._queue:
@@ -132,7 +146,8 @@ class Worker:
     async def _carry_out(self, job: Job) -> None:
         self._current = job
         try:
-            await self._run_blocking(self._jobs.run, job)
+            with about(deployment_id=job.record.deployment_id):
+                await self._run_blocking(self._jobs.run, job)
         except DeploymentFailedError:
             pass  # Saved, logged and told already.
         except Exception:
