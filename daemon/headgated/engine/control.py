@@ -22,6 +22,7 @@ from headgated.core.errors import Fault, InvalidRequestError, RefusedError
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
 from headgated.core.report import emptied
 from headgated.effects.history import Collected
+from headgated.effects.logs import about
 from headgated.effects.records import Cursor
 from headgated.engine.answers import Answers
 from headgated.engine.deployer import ConfigurationDeployer
@@ -310,7 +311,8 @@ class Control:
 
         async def take_turn() -> str:
             async with self._turns.setdefault(name, asyncio.Lock()):
-                answer = await self._fleet.run(act)
+                with about(environment=name):
+                    answer = await self._fleet.run(act)
                 for job in accepted:
                     self._fleet.submit(job)
                 return answer

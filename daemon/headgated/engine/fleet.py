@@ -18,7 +18,7 @@ from typing import TypeVar
 from headgated.core.environment import Environment
 from headgated.core.errors import NotFoundError
 from headgated.core.settle import Settle
-from headgated.effects.logs import topic
+from headgated.effects.logs import about, topic
 from headgated.effects.watch import Watcher
 from headgated.engine.deployer import ConfigurationDeployer
 from headgated.engine.drift import Drift
@@ -168,6 +168,10 @@ class Fleet:
             self._looking[name] = asyncio.create_task(self._look_at(name), name=f"drift {name}")
 
     async def _look_at(self, name: str) -> None:
+        with about(environment=name):
+            await self._look_for_drift(name)
+
+    async def _look_for_drift(self, name: str) -> None:
         try:
             while name in self._edited and name in self._workers:
                 await asyncio.sleep(GATHER)

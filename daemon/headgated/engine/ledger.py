@@ -24,6 +24,7 @@ from headgated.core.deployment import (
 )
 from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.report import emptied
+from headgated.effects.logs import facts
 from headgated.effects.records import DeploymentStore
 
 log = logging.getLogger("headgated.deploy")
@@ -199,7 +200,16 @@ def _log_outcome(record: ConfigDeployment) -> None:
     )
     if record.reason:
         text += f" why={record.reason!r:.200}"
+    known = facts(
+        environment=record.environment,
+        deployment_id=record.deployment_id,
+        kind=record.kind,
+        status=record.status,
+        trigger=record.trigger,
+        user=record.deployed_by,
+        reason=record.error.reason if record.error is not None else None,
+    )
     if record.error is not None:
-        log.error("%s error=%s: %s", text, record.error.reason, record.error.message)
+        log.error("%s error=%s: %s", text, record.error.reason, record.error.message, extra=known)
     else:
-        log.info("%s", text)
+        log.info("%s", text, extra=known)

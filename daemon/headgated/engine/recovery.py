@@ -14,6 +14,7 @@ from headgated.core.deployment import ConfigDeployment, DeploymentKind
 from headgated.core.errors import DeploymentFailedError, HeadgateError, HistoryDamagedError
 from headgated.core.steps import steps
 from headgated.effects.history import History, Unfinished
+from headgated.effects.logs import about, facts
 from headgated.effects.records import decode_deployment
 from headgated.effects.target import Target
 from headgated.engine.ledger import Ledger, failed
@@ -42,9 +43,18 @@ class Recovery:
         broken: dict[str, str] = {}
         for unfinished in self._history.unfinished():
             try:
-                self._recover(unfinished)
+                with about(environment=unfinished.environment, deployment_id=unfinished.deployment_id):
+                    self._recover(unfinished)
             except (HeadgateError, OSError) as error:
-                log.exception("cannot recover %s", unfinished.deployment_id)
+                log.exception(
+                    "cannot recover %s",
+                    unfinished.deployment_id,
+                    extra=facts(
+                        environment=unfinished.environment,
+                        deployment_id=unfinished.deployment_id,
+                        reason=getattr(error, "reason", None),
+                    ),
+                )
                 broken[unfinished.environment] = f"cannot recover {unfinished.deployment_id}: {error}"
         for record in self._ledger.store.unfinished():
             if record.environment not in broken:

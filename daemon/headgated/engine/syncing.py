@@ -18,6 +18,7 @@ from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.hold import lifts
 from headgated.core.plan import Plan
 from headgated.core.safety import Verdict, is_back
+from headgated.effects.logs import facts
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
 from headgated.engine.environments import Environments
@@ -217,7 +218,13 @@ class Syncing:
             told = drift_verdict(environment.name, paths)
             message = f"{told.message}. {told.hint}"
             if halt is None or halt.message != message:
-                log.error("%s halts: %s: %s", environment.name, told.reason, message)
+                log.error(
+                    "%s halts: %s: %s",
+                    environment.name,
+                    told.reason,
+                    message,
+                    extra=facts(reason=told.reason),
+                )
                 environment = replace(environment, halt=Halt(told.reason, message, utc_now()))
                 self._environments.note(environment)
         elif not paths and _halted_by_drift(environment):
@@ -246,7 +253,13 @@ class Syncing:
     def _unwritable(self, runtime: Runtime, error: UnavailableError) -> SyncOutcome:
         """Wait until the state directory can be written again, ever longer; say so once."""
         if not runtime.unwritable:
-            log.error("%s: nothing is deployed: %s. %s", runtime.name, error.message, error.hint)
+            log.error(
+                "%s: nothing is deployed: %s. %s",
+                runtime.name,
+                error.message,
+                error.hint,
+                extra=facts(reason=error.reason),
+            )
         runtime.unwritable = error.message
         runtime.unwritable_looks += 1
         pause = min(LONGEST_UNWRITABLE_PAUSE, FIRST_PAUSE * 2 ** min(runtime.unwritable_looks - 1, 16))
@@ -320,7 +333,9 @@ class Syncing:
     def _halt(self, environment: Environment, verdict: Verdict) -> SyncOutcome:
         if environment.halt is None or environment.halt.reason != verdict.reason:
             text = f"{verdict.message}. {verdict.hint}" if verdict.hint else verdict.message
-            log.error("%s halts: %s: %s", environment.name, verdict.reason, text)
+            log.error(
+                "%s halts: %s: %s", environment.name, verdict.reason, text, extra=facts(reason=verdict.reason)
+            )
             self._environments.note(replace(environment, halt=Halt(verdict.reason, text, utc_now())))
         return SyncOutcome()
 
