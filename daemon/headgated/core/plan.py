@@ -63,6 +63,7 @@ def make_plan(
     foreign: Mapping[bytes, Mapping[bytes, Entry]],
     *,
     prune: bool = True,
+    whole: Directory | None = None,
 ) -> Plan:
     """Return the changes that give the target `wanted` at each of its paths.
 
@@ -72,13 +73,15 @@ def make_plan(
         live: what the target has at each path of `wanted`.
         foreign: for each path where a directory gives way to a file or symlink: everything that is live below it.
         prune: remove what left the sources; otherwise it stays, and stays managed.
+        whole: the tree that `wanted` has all differences of from `managed`, if it has; where nothing is in the way, that very
+            tree is what is managed afterwards, with all that it has worked out.
 
     Raises:
         DeploymentFailedError: TYPE_CLASH where a live directory with content that is not ours stands in the way of a file or
             symlink, or a file or symlink that is not ours in the way of a directory.
     """
     planner = _Planner(managed, wanted, live, foreign, prune=prune)
-    return planner.run()
+    return planner.run(whole)
 
 
 class _Planner:
@@ -97,7 +100,7 @@ class _Planner:
         self.notes: list[str] = []
         self.clashes: dict[str, str] = {}
 
-    def run(self) -> Plan:
+    def run(self, whole: Directory | None) -> Plan:
         for path in sorted(self.wanted):
             entry = self.wanted[path]
             if entry is None:
@@ -112,7 +115,8 @@ class _Planner:
                 hint="move it away, or use another name in the source",
                 paths=self.clashes,
             )
-        result = edit(self.managed, self.edits)
+        as_asked = whole is not None and self.edits == self.wanted
+        result = whole if whole is not None and as_asked else edit(self.managed, self.edits)
         changed = sum(
             1 for c in self.changes.values() if c.wanted is not None and c.wanted.kind != Kind.DIRECTORY
         )

@@ -19,6 +19,8 @@ from headgated.core.paths import join
 
 _HEAD = struct.Struct(">BiqqQ32sI")
 _NO_DIGEST = bytes(32)
+_FEW = 32
+"""With more children changed than this, a canonical form is made anew."""
 
 
 class Kind(IntEnum):
@@ -75,13 +77,12 @@ class Directory:
     @cached_property
     def encoded(self) -> bytes:
         """The directory's canonical form: its own attributes and one line for each child, ordered by name."""
+        seed = self.__dict__.pop("_seed", None)
+        spliced = _spliced(seed[0], seed[1], self.children) if seed is not None else None
+        if spliced is not None:
+            return spliced
         lines = [encode(b"", self.entry, _NO_DIGEST)]
-        for name in sorted(self.children):
-            child = self.children[name]
-            if isinstance(child, Directory):
-                lines.append(child.encoded_as(name))
-            else:
-                lines.append(encode(name, child, child.digest or _NO_DIGEST))
+        lines += [_line(name, self.children[name]) for name in sorted(self.children)]
         return b"".join(lines)
 
     def encoded_as(self, name: bytes) -> bytes:
@@ -115,6 +116,66 @@ class Directory:
         for below in _lacking(self, "templates"):
             _ = below.templates
         return any(c.templates if isinstance(c, Directory) else c.template for c in self.children.values())
+
+
+def succeeding(
+    old: Directory, entry: Entry, children: Mapping[bytes, Node], changed: Iterable[bytes]
+) -> Directory:
+    """Return the directory of `entry` and `children`, remembering how it came from `old`.
+
+    What `old` has worked out is carried over, so that a wide directory of which one child changed is not encoded anew.
+
+    Args:
+        old: what it was before.
+        entry: its own attributes now.
+        children: all of them now.
+        changed: every name of which the child is not the same as in `old`; more do no harm.
+    """
+    new = Directory(entry, children)
+    names = tuple(changed)
+    if len(names) <= _FEW:
+        before = {name: old.children.get(name) for name in names}
+        encoded = old.__dict__.get("encoded")
+        if encoded is not None and entry == old.entry:
+            new.__dict__["_seed"] = encoded, before
+        if "files" in old.__dict__:
+            gained = sum(_files(children.get(name)) - _files(child) for name, child in before.items())
+            new.__dict__["files"] = old.files + gained
+    return new
+
+
+def _files(node: Node | None) -> int:
+    return node.files if isinstance(node, Directory) else int(node is not None)
+
+
+def _line(name: bytes, child: Node) -> bytes:
+    if isinstance(child, Directory):
+        return child.encoded_as(name)
+    return encode(name, child, child.digest or _NO_DIGEST)
+
+
+def _spliced(
+    encoded: bytes, before: Mapping[bytes, Node | None], children: Mapping[bytes, Node]
+) -> bytes | None:
+    """Return a canonical form with the lines of some children exchanged; None where a line cannot be found for sure.
+
+    The bytes of a line may also stand within another's (a symlink may point to anything): then it counts as not found.
+    """
+    for name, old in before.items():
+        if old is not None:
+            line, new = _line(name, old), children.get(name)
+            if encoded.count(line) != 1:
+                return None
+            encoded = encoded.replace(line, b"" if new is None else _line(name, new))
+    for name in sorted((name for name, old in before.items() if old is None), reverse=True):
+        if name in children:
+            after = min((other for other in children if other > name), default=None)
+            line = b"" if after is None else _line(after, children[after])
+            if line and encoded.count(line) != 1:
+                return None
+            at = encoded.index(line) if line else len(encoded)
+            encoded = encoded[:at] + _line(name, children[name]) + encoded[at:]
+    return encoded
 
 
 def _lacking(tree: Directory, computed: str) -> list[Directory]:
@@ -288,7 +349,7 @@ class _Spot:
         if self.children is None or not isinstance(self.node, Directory):
             return
         self.children.update((name, spot.node) for name, spot in self.below.items() if spot.node is not None)
-        self.node = Directory(self.node.entry, self.children)
+        self.node = succeeding(self.node, self.node.entry, self.children, {*self.here, *self.below})
 
 
 def _spot(spots: dict[bytes, _Spot], path: bytes) -> _Spot:
@@ -339,6 +400,14 @@ def _differing(old: Directory, new: Directory, at: bytes) -> list[tuple[bytes, N
     """Return (path, old, new) for each child that is not the same object in both, the last by name first."""
     if old is new or old.digest == new.digest:
         return []
+    names = changed_names(old, new)
     before, after = old.children.get, new.children.get
-    names = [name for name in old.children.keys() | new.children.keys() if before(name) is not after(name)]
     return [(join(at, name), before(name), after(name)) for name in sorted(names, reverse=True)]
+
+
+def changed_names(old: Directory, new: Directory) -> list[bytes]:
+    """Return the names of the children that are not the same object in both, in no order."""
+    before, after = old.children, new.children
+    names = [name for name, node in after.items() if before.get(name) is not node]
+    names += before.keys() - after.keys()
+    return names

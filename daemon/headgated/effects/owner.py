@@ -24,7 +24,9 @@ class Owner:
     def apply(self, entry: Entry) -> Entry:
         """Return `entry` with the owner that the policy gives it."""
         if self.keep:
-            return replace(entry, uid=None, gid=None)
+            return Entry(
+                entry.kind, entry.mode, entry.digest, entry.size, entry.target, template=entry.template
+            )
         if self.uid is None:
             return entry
         return replace(entry, uid=self.uid, gid=self.gid)

@@ -143,7 +143,7 @@ class Planning:
         """
         tree, managed = wanted.tree, runtime.managed
         paths = everything(managed, tree) if full else affected(managed, tree)
-        planned = Planned(self._plan(runtime, environment, paths), wanted.content, wanted)
+        planned = Planned(self._plan(runtime, environment, paths, tree), wanted.content, wanted)
         if allowed is not None:
             self.check_losses(runtime, planned, allowed)
         return planned
@@ -232,7 +232,13 @@ class Planning:
         """Plan to put back what was deployed at the paths given."""
         return Planned(self._plan(runtime, environment, deployed), from_history(self._history))
 
-    def _plan(self, runtime: Runtime, environment: Environment, paths: Mapping[bytes, Entry | None]) -> Plan:
+    def _plan(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        paths: Mapping[bytes, Entry | None],
+        whole: Directory | None = None,
+    ) -> Plan:
         target = self.target(runtime, environment)
         live = target.observe(paths)
         below = {
@@ -240,7 +246,7 @@ class Planning:
             for path, entry in paths.items()
             if entry is not None and entry.kind != Kind.DIRECTORY and _is_directory(live[path])
         }
-        return make_plan(runtime.managed, paths, live, below, prune=environment.policies.prune)
+        return make_plan(runtime.managed, paths, live, below, prune=environment.policies.prune, whole=whole)
 
     def _read_loose(
         self, environment: Environment, names: Sequence[str], chosen: dict[bytes, Entry | None]

@@ -17,7 +17,7 @@ from headgated.core.links import leads_out
 from headgated.core.paths import escape, join
 from headgated.core.render import Renderer
 from headgated.core.source import Snapshot
-from headgated.core.tree import EMPTY, Directory, Entry, Kind, Node, diff, directories_in, lookup
+from headgated.core.tree import EMPTY, Directory, Entry, Kind, changed_names, diff, lookup, succeeding
 from headgated.effects.owner import Owner
 from headgated.effects.scan import Source
 from headgated.engine.content import Content
@@ -25,8 +25,6 @@ from headgated.engine.content import Content
 LARGEST_TEMPLATE = 64 * 1024 * 1024
 """Bytes; a larger file is only ever copied."""
 _REMEMBERED = 200_000
-_SLACK = 10_000
-"""Entries that may be remembered beyond need before they are let go."""
 _KEPT_BYTES = 16 * 1024 * 1024
 
 
@@ -58,9 +56,8 @@ class WantedTree:
         policies = environment.policies
         self._verbatim = verbatim_rules(policies.verbatim) if policies.verbatim else None
         self._strict = policies.undefined == UndefinedPolicy.ERROR
-        self._directories: dict[tuple[bytes, bytes], Directory] = {}
-        self._weight = self._needed = 0
-        """Entries that are remembered now, and that were when last something was let go."""
+        self._last = EMPTY, EMPTY
+        """What the sources held, laid over each other, when last all of it could be rendered, and what came of it."""
         self._rendered: dict[bytes, tuple[bytes, int]] = {}
         self._contents: dict[bytes, bytes] = {}
         self._kept = 0
@@ -76,9 +73,7 @@ class WantedTree:
         layered = self._layers.overlay([snapshots[path].tree for path in self._sources])
         self._check_links(layered)
         reading = _Reading(layered, snapshots, {})
-        tree = self._render(reading, layered, b"")
-        if self._weight > 2 * self._needed + _SLACK:
-            self._let_go(layered)
+        tree = self._render(reading, layered, b"", *self._last)
         if reading.faults:
             path, why = next(iter(reading.faults.items()))
             raise DeploymentFailedError(
@@ -88,10 +83,12 @@ class WantedTree:
                 paths=reading.faults,
             )
 
+        self._last = layered, tree
+
         def content(path: bytes, _entry: Entry) -> Iterator[bytes]:
             return self._content(layered, snapshots, path)
 
-        return Wanted(_with_foreign_root(tree), layered, snapshots, content)
+        return Wanted(tree, layered, snapshots, content)
 
     def _content(self, layered: Directory, snapshots: Mapping[str, Snapshot], path: bytes) -> Iterator[bytes]:
         source, entry = self._origin(layered, snapshots, path)
@@ -128,39 +125,35 @@ class WantedTree:
             )
         self._links_checked = layered
 
-    def _render(self, reading: _Reading, directory: Directory, at: bytes) -> Directory:
-        key = (at if self._verbatim else b"", directory.digest)
-        known = self._directories.get(key)
-        if known is not None:
-            return known
-        faults_before = len(reading.faults)
-        children: dict[bytes, Node] = {}
-        for name, node in directory.children.items():
-            path = join(at, name)
-            if isinstance(node, Directory):
-                children[name] = self._render(reading, node, path)
+    def _render(
+        self, reading: _Reading, directory: Directory, at: bytes, old: Directory, rendered: Directory
+    ) -> Directory:
+        """Return a directory as it is wanted, given an older one and what came of that: equal parts are taken from it."""
+        if directory is old:
+            return rendered
+        names = changed_names(old, directory)
+        children = dict(rendered.children)
+        for name in names:
+            node = directory.children.get(name)
+            if node is None:
+                del children[name]
+            elif isinstance(node, Directory):
+                before, after = old.children.get(name), rendered.children.get(name)
+                known = isinstance(before, Directory) and isinstance(after, Directory)
+                pair = (before, after) if known else (EMPTY, EMPTY)
+                children[name] = self._render(reading, node, join(at, name), *pair)
             else:
-                children[name] = self._render_entry(reading, path, node)
-        result = Directory(self._owner.apply(directory.entry), children)
-        if len(reading.faults) == faults_before:
-            self._directories[key] = result
-            self._weight += len(children)
-        return result
-
-    def _let_go(self, present: Directory) -> None:
-        """Forget what the present sources do not hold: each edit leaves a directory behind that nobody asks for again."""
-        there = {directory.digest for directory in directories_in(present)}
-        self._directories = {key: known for key, known in self._directories.items() if key[1] in there}
-        self._weight = self._needed = sum(len(known.children) for known in self._directories.values())
+                children[name] = self._render_entry(reading, join(at, name), node)
+        entry = self._owner.apply(directory.entry) if at else EMPTY.entry
+        return succeeding(rendered, entry, children, names)
 
     def _render_entry(self, reading: _Reading, path: bytes, entry: Entry) -> Entry:
-        plain = replace(entry, template=False) if entry.template else entry
         if not self._is_template(path, entry):
-            return self._owner.apply(plain)
+            return self._owner.apply(replace(entry, template=False) if entry.template else entry)
         known = self._rendered.get(entry.digest) or self._render_file(reading, path, entry)
         if known is None:
             return entry
-        return self._owner.apply(replace(plain, digest=known[0], size=known[1]))
+        return self._owner.apply(replace(entry, digest=known[0], size=known[1], template=False))
 
     def _render_file(self, reading: _Reading, path: bytes, entry: Entry) -> tuple[bytes, int] | None:
         if entry.size > LARGEST_TEMPLATE:
@@ -195,11 +188,6 @@ class WantedTree:
         if not entry.template or not self._environment.variables:
             return False
         return self._verbatim is None or not self._verbatim.covers(path)
-
-
-def _with_foreign_root(tree: Directory) -> Directory:
-    """Return the tree with a root that is not ours; the same one where it is so already, for what it has worked out."""
-    return tree if tree.entry == EMPTY.entry else Directory(EMPTY.entry, tree.children)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from headgated.core.ignore import Rules
 from headgated.core.source import ScanFault
-from headgated.core.tree import EMPTY, Directory, Entry, Node
+from headgated.core.tree import EMPTY, Directory, Entry, Node, succeeding
 
 _T = TypeVar("_T")
 
@@ -131,7 +131,7 @@ class Draft:
         old = self.known.directory
         if not self._nodes and old.entry == entry:
             return old
-        return Directory(entry, _merged(old.children, self._nodes))
+        return succeeding(old, entry, _merged(old.children, self._nodes), self._nodes)
 
     def _count(self) -> int:
         """Count by what is different, so that a wide directory costs no more than a narrow one."""
