@@ -94,8 +94,9 @@ class Inspection:
         """Return what a deployment would change now, and what would stand in its way."""
         environment, runtime = self._deployer.get_environment_config(name), self._deployer.runtime(name)
         with runtime.lock:
-            self._deployer.planning.look_anew(environment)
-            verdict = self._deployer.planning.unsound(runtime, environment)
+            planning = self._deployer.planning
+            planning.look_anew(environment)
+            verdict = planning.unsound(runtime, environment, planning.look(environment))
             if verdict is not None and verdict.reason != "SOURCE_EMPTY":
                 unsound = DeploymentError(verdict.reason, verdict.message, verdict.hint)
                 return PlanView(name, version_of(runtime.managed), Changes(), blocked=unsound)

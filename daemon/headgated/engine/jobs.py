@@ -180,7 +180,7 @@ class Jobs:
         self, runtime: Runtime, environment: Environment, order: DeployOrder, *, loose: bool
     ) -> Planned:
         self._planning.look_anew(environment)
-        verdict = self._planning.unsound(runtime, environment)
+        verdict = self._planning.unsound(runtime, environment, self._planning.look(environment))
         if verdict is not None and not (order.allow_empty and verdict.reason == "SOURCE_EMPTY"):
             raise UnsoundError(verdict)
         if order.config_files:

@@ -79,8 +79,14 @@ class Planning:
         for source in self._sources.of(environment):
             source.mark(None)
 
-    def read(self, runtime: Runtime, environment: Environment) -> Wanted:
-        """Return what the sources ask for now.
+    def look(self, environment: Environment) -> dict[str, Snapshot]:
+        """Return what each source of an environment holds now."""
+        return {source.root: source.snapshot() for source in self._sources.of(environment)}
+
+    def read(
+        self, runtime: Runtime, environment: Environment, snapshots: Mapping[str, Snapshot] | None = None
+    ) -> Wanted:
+        """Return what the sources ask for now, or when `look` returned these snapshots.
 
         Raises:
             DeploymentFailedError: SOURCE_UNREADABLE and other faults of the sources, each path named; SOURCE_UNSETTLED.
@@ -91,19 +97,20 @@ class Planning:
         if runtime.wanted is None or runtime.wanted_for != key:
             owner = owner_of(environment.policies.owner)
             runtime.wanted, runtime.wanted_for = WantedTree(environment, sources, owner), key
-        snapshots = {
-            path: source.snapshot() for path, source in zip(environment.sources, sources, strict=True)
-        }
+        if snapshots is None:
+            snapshots = self.look(environment)
         _refuse_faults(snapshots)
         return runtime.wanted.read(snapshots)
 
-    def unsound(self, runtime: Runtime, environment: Environment) -> Verdict | None:
+    def unsound(
+        self, runtime: Runtime, environment: Environment, snapshots: Mapping[str, Snapshot]
+    ) -> Verdict | None:
         """Return why the sources must not be deployed from as they are: the first thing wrong that nobody has accepted."""
-        for path, source in zip(environment.sources, self._sources.of(environment), strict=True):
+        for path in environment.sources:
             mark = environment.marks.get(path)
             verdict = source_halt(
                 path,
-                source.snapshot(),
+                snapshots[path],
                 was_mount=mark.is_mount if mark else None,
                 had_files=mark.had_files if mark else False,
                 environment=environment.name,
@@ -292,16 +299,24 @@ def again_when_moved(attempt: Callable[[], T]) -> T:
     return attempt()
 
 
-def environment_version(environment: Environment) -> str:
-    """Return a digest of all in an environment that decides what its target shall hold."""
+def environment_version(runtime: Runtime, environment: Environment) -> str:
+    """Return a digest of all in an environment that decides what its target shall hold; worked out when that changes."""
     told = {
         "config_path": environment.config_path,
         "sources": environment.sources,
-        "variables": dict(environment.variables),
-        "secrets": dict(environment.secrets),
-        "policies": asdict(environment.policies),
+        "variables": environment.variables,
+        "secrets": environment.secrets,
+        "policies": environment.policies,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    if runtime.version_of != told:
+        plain = told | {
+            "variables": dict(environment.variables),
+            "secrets": dict(environment.secrets),
+            "policies": asdict(environment.policies),
+        }
+        runtime.version_of = told
+        runtime.version = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return runtime.version
 
 
 def sources_version(wanted: Wanted) -> str:

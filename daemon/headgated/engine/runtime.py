@@ -38,6 +38,9 @@ class Runtime:
     wanted: WantedTree | None = None
     wanted_for: object = None
     """The environment and sources that `wanted` was made for."""
+    version: str = ""
+    """Digest of the environment as it is in `version_of`."""
+    version_of: object = None
     managed: Directory = EMPTY
     """What was deployed last."""
     current_id: str = ""

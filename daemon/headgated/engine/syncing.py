@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, Trigger
 from headgated.core.environment import DriftPolicy, Environment, Halt
-from headgated.core.errors import HeadgateError, UnavailableError
+from headgated.core.errors import HeadgateError, SourceMovedError, UnavailableError
 from headgated.core.hold import lifts
 from headgated.core.plan import Plan
 from headgated.core.safety import Verdict, is_back
+from headgated.core.source import Snapshot
 from headgated.effects.logs import facts
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
@@ -116,21 +117,28 @@ class Syncing:
         environment = self._end_pause(environment)
         if not environment.sources:
             return self._heal(runtime, self._weigh_drift(runtime, environment))
-        verdict = self._planning.unsound(runtime, environment)
+        snapshots = self._planning.look(environment)
+        verdict = self._planning.unsound(runtime, environment, snapshots)
         if verdict is not None:
             return self._halt(environment, verdict)
         environment = self._weigh_drift(runtime, environment)
         if _halted_by_drift(environment):
             return SyncOutcome()
         try:
-            wanted = again_when_moved(lambda: self._planning.read(runtime, environment))
+            wanted = self._read(runtime, environment, snapshots)
         except HeadgateError as error:
             return self._read_failed(runtime, environment, error)
         runtime.unsettled = False
-        version = f"{sources_version(wanted)}/{environment_version(environment)}"
+        version = f"{sources_version(wanted)}/{environment_version(runtime, environment)}"
         if version == runtime.synced_version and environment.halt is None:
             return self._heal(runtime, environment)
         return self._compare(runtime, environment, wanted, version)
+
+    def _read(self, runtime: Runtime, environment: Environment, snapshots: Mapping[str, Snapshot]) -> Wanted:
+        try:
+            return self._planning.read(runtime, environment, snapshots)
+        except SourceMovedError:
+            return again_when_moved(lambda: self._planning.read(runtime, environment))
 
     def _compare(
         self, runtime: Runtime, environment: Environment, wanted: Wanted, version: str
@@ -164,10 +172,10 @@ class Syncing:
         runtime.out_of_sync = True
         if not environment.auto_sync or environment.pause is not None or environment.hold is not None:
             return SyncOutcome(_until(environment))
-        return self._deploy(runtime, environment, wanted, version, accepted=accepted)
+        return self._deploy(runtime, environment, planned, version, accepted=accepted)
 
     def _deploy(
-        self, runtime: Runtime, environment: Environment, wanted: Wanted, version: str, *, accepted: bool
+        self, runtime: Runtime, environment: Environment, first: Planned, version: str, *, accepted: bool
     ) -> SyncOutcome:
         allowed = Allowed(empty=accepted, mass_removal=accepted)
         self._ledger.store.check_writable()
@@ -177,10 +185,15 @@ class Syncing:
         runtime.sequence = max(runtime.sequence, record.sequence)
         record = self._deploying.start(runtime, record)
 
+        plans = [first]
+
         def attempt() -> ConfigDeployment:
             self._deploying.make_usable(runtime)
-            now = self._planning.read(runtime, environment)
-            planned = self._planning.plan_sources(runtime, environment, now, full=False, allowed=allowed)
+            if plans:
+                planned = plans.pop()
+            else:
+                now = self._planning.read(runtime, environment)
+                planned = self._planning.plan_sources(runtime, environment, now, full=False, allowed=allowed)
             edited = in_the_way(runtime, environment, planned.plan)
             if edited:
                 raise refusal(runtime.name, edited)
@@ -197,7 +210,7 @@ class Syncing:
             self._deploying.stop(runtime)
         runtime.synced_version, runtime.out_of_sync, runtime.failure = version, False, None
         # Sources may have moved on while this was applied; the next look tells. Drift waits for it too.
-        again = bool(to_heal(runtime, environment)) or self._moved(runtime, environment, wanted)
+        again = bool(to_heal(runtime, environment)) or self._moved(environment, first)
         return SyncOutcome(0.0 if again else None)
 
     def _heal(self, runtime: Runtime, environment: Environment) -> SyncOutcome:
@@ -270,11 +283,10 @@ class Syncing:
             log.info("%s goes on: the state directory can be written again", runtime.name)
         runtime.unwritable, runtime.unwritable_looks = "", 0
 
-    def _moved(self, runtime: Runtime, environment: Environment, wanted: Wanted) -> bool:
-        try:
-            return sources_version(self._planning.read(runtime, environment)) != sources_version(wanted)
-        except HeadgateError:
-            return True
+    def _moved(self, environment: Environment, planned: Planned) -> bool:
+        before = planned.wanted.snapshots if planned.wanted is not None else {}
+        now = self._planning.look(environment)
+        return any(root not in before or now[root].tree is not before[root].tree for root in now)
 
     def _read_failed(self, runtime: Runtime, environment: Environment, error: HeadgateError) -> SyncOutcome:
         if error.reason in ("SOURCE_UNSETTLED", "SOURCE_MOVED"):
@@ -286,7 +298,10 @@ class Syncing:
         if not environment.auto_sync or environment.pause is not None or environment.hold is not None:
             return SyncOutcome(_until(environment))
         return self._failed(
-            runtime, environment, f"{error.reason}/{error.message}/{environment_version(environment)}", error
+            runtime,
+            environment,
+            f"{error.reason}/{error.message}/{environment_version(runtime, environment)}",
+            error,
         )
 
     def _failed(

@@ -139,9 +139,9 @@ class WantedTree:
                 del children[name]
             elif isinstance(node, Directory):
                 before, after = old.children.get(name), rendered.children.get(name)
-                known = isinstance(before, Directory) and isinstance(after, Directory)
-                pair = (before, after) if known else (EMPTY, EMPTY)
-                children[name] = self._render(reading, node, join(at, name), *pair)
+                if not isinstance(before, Directory) or not isinstance(after, Directory):
+                    before = after = EMPTY
+                children[name] = self._render(reading, node, join(at, name), before, after)
             else:
                 children[name] = self._render_entry(reading, join(at, name), node)
         entry = self._owner.apply(directory.entry) if at else EMPTY.entry
