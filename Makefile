@@ -34,7 +34,7 @@ export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test torture soak lint lint-python lint-types lint-imports lint-protocol format proto breaking package lock setup clean
+.PHONY: help run test torture soak lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs breaking package lock setup clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -53,7 +53,7 @@ torture: $(READY) ## kill, fill and race for hours; TIMES=1000 says how often
 soak: $(READY) ## keep a daemon busy for SECONDS=3600 and print what it takes
 	@$(BIN)/python -m tests.torture.soak --seconds $(SECONDS) --every $(EVERY)
 
-lint: lint-python lint-types lint-imports lint-protocol ## check style, types, layers and protocol
+lint: lint-python lint-types lint-imports lint-protocol lint-docs ## check style, types, layers, protocol and what is generated
 
 lint-python: $(READY)
 	$(BIN)/ruff check
@@ -71,12 +71,20 @@ lint-protocol: $(READY)
 	diff -r --exclude=__pycache__ client/headgate/v1 "$$fresh/headgate/v1" || \
 		{ echo "cannot accept client/headgate/v1: it is not what proto/ generates; run: make proto" >&2; exit 1; }
 
+lint-docs: $(READY)
+	@$(BIN)/python tools/api_reference.py | diff docs/api.md - || \
+		{ echo "cannot accept docs/api.md: it is not what proto/ and the daemon's source say; run: make docs" >&2; exit 1; }
+
 format: $(READY) ## put the code into its form, and fix what can be fixed safely
 	$(BIN)/ruff check --fix --exit-zero --quiet
 	$(BIN)/ruff format
 
-proto: $(READY) ## generate client/headgate/v1 from proto/
+proto: $(READY) ## generate client/headgate/v1 and docs/api.md from proto/
 	$(GENERATE) client
+	@$(MAKE) docs
+
+docs: $(READY) ## generate docs/api.md from proto/ and the daemon's source
+	@$(BIN)/python tools/api_reference.py >docs/.api.md && mv docs/.api.md docs/api.md
 
 breaking: $(READY) ## find changes of the protocol that break its users since the last release
 	$(BIN)/buf breaking --against '$(AGAINST)'

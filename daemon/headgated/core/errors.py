@@ -92,7 +92,7 @@ class UnavailableError(HeadgateError):
 
 
 class DeploymentFailedError(HeadgateError):
-    """A deployment did not succeed; the target is as it was before. Reasons are listed in docs/errors.md."""
+    """A deployment did not succeed; the target is as it was before. Reasons are listed in docs/api.md."""
 
     default_reason = "DEPLOYMENT_FAILED"
 
