@@ -51,8 +51,7 @@ class Quarrel:
     def _edit(self) -> None:
         rng = random.Random(self.seed)
         while not self.over.wait(rng.uniform(0, 0.1)):
-            # Files stay files here: see "Not mended yet" in docs/reliability.md. Changes of kind are tried in test_kills.
-            shuffle(self.source, rng, kinds=False)
+            shuffle(self.source, rng)
 
     def _ask(self, seed: int) -> None:
         rng = random.Random(seed)

@@ -63,8 +63,8 @@ def grow(source: Path, rng: random.Random) -> None:
             write(source / directory / name, rng)
 
 
-def shuffle(source: Path, rng: random.Random, *, kinds: bool = True) -> None:
-    """Change some of a source: write, remove, chmod, link, and where `kinds` says so turn files into directories and back."""
+def shuffle(source: Path, rng: random.Random) -> None:
+    """Change some of a source: write, remove, chmod, link, turn files into directories and back."""
     for _ in range(rng.randint(1, 12)):
         at = source / rng.choice(DIRECTORIES) / rng.choice(NAMES)
         deed = rng.random()
@@ -78,7 +78,7 @@ def shuffle(source: Path, rng: random.Random, *, kinds: bool = True) -> None:
         elif deed < 0.95:
             clear(at)
             at.symlink_to(rng.choice(NAMES))
-        elif kinds:
+        else:
             clear(at)
             at.mkdir()
             write(at / "inner", rng)

@@ -445,7 +445,9 @@ class ConfigDeployment(_message.Message):
     deployed_by: _builtins.str
     """User name of the caller as the kernel knows it, or `auto-sync`."""
     sequence: _builtins.int
-    """Order within the environment; grows by one."""
+    """Order within the environment: in which deployments were begun. One that auto-sync or another overtook while it was PENDING
+    gets a new one when it begins.
+    """
     trigger: Global___DeploymentTrigger.ValueType
     reason: _builtins.str
     """What the caller said; not checked."""

@@ -136,7 +136,7 @@ class ConfigDeployment:
     kind: DeploymentKind
     status: DeploymentStatus
     sequence: int
-    """Order within the environment; grows by one."""
+    """Order in which the environment's deployments were begun; until then, in which they were asked for."""
     deployed_at: datetime
     """When it was asked for."""
     deployed_by: str

@@ -70,7 +70,15 @@ class Deploying:
         self._tell, self._recover = tell, recover
 
     def start(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
-        """Begin to work on a record."""
+        """Begin to work on a record.
+
+        One that another overtook gets a new sequence: sequences tell in which order deployments came to the target, and whatever
+        is undone is undone by them.
+        """
+        if record.sequence < runtime.begun:
+            record = self._ledger.renumber(record)
+            runtime.sequence = max(runtime.sequence, record.sequence)
+        runtime.begun = record.sequence
         record = lifecycle.start(record, utc_now())
         runtime.running = record
         self._ledger.update(record)

@@ -84,6 +84,10 @@ class Ledger:
         self.update(record)
         return record
 
+    def renumber(self, record: ConfigDeployment) -> ConfigDeployment:
+        """Return a deployment that has not begun, as the newest of its environment."""
+        return replace(record, sequence=self.store.reserve_sequence(record.environment))
+
     def update(self, record: ConfigDeployment) -> None:
         """Note how a deployment under way stands."""
         with self._lock:

@@ -46,6 +46,9 @@ class Runtime:
     current_id: str = ""
     """The deployment that left it."""
     sequence: int = 0
+    """Highest sequence given to a deployment."""
+    begun: int = 0
+    """Highest sequence of a deployment that was begun since the start."""
     synced_version: str | None = None
     """What the target is known to be in step with; None: not known yet."""
     out_of_sync: bool = False

@@ -80,8 +80,13 @@ class DeploymentStore:
             self._reserved[deployment_id] = None
             if len(self._reserved) > _REMEMBERED:
                 del self._reserved[next(iter(self._reserved))]
+            return deployment_id, self.reserve_sequence(environment)
+
+    def reserve_sequence(self, environment: str) -> int:
+        """Return the environment's next sequence."""
+        with self._lock:
             self._highest[environment] = self._highest.get(environment, 0) + 1
-            return deployment_id, self._highest[environment]
+            return self._highest[environment]
 
     def pass_over(self, environment: str, sequence: int) -> None:
         """Give out no sequence up to this one: somebody else knows that it was used."""
