@@ -13,11 +13,14 @@ import faulthandler
 import logging
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from headgated.core.config import Settings, parse
+from headgated.core.config import Settings
 from headgated.core.errors import HeadgateError
+from headgated.effects.accounts import roles_of
+from headgated.effects.config_file import read_config
 from headgated.effects.logs import start_log
 
 CONFIG = Path("/etc/headgate/headgated.toml")
@@ -30,12 +33,15 @@ LOCKED = 4
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon in the foreground; returns its exit code (0 stopped, 1 failed, 2 usage, 4 refused)."""
     options = _parser().parse_args(arguments)
+    read = partial(_settings, options, _config(options))
     try:
-        settings = _settings(options)
+        settings = read()
     except HeadgateError as error:
         return _complain(error, USAGE)
     start_log(settings.daemon.log_level)
     if options.check_config:
+        for doubt in roles_of(settings.grants)[1]:
+            print(f"headgated: {doubt}", file=sys.stderr)
         print("the configuration is right")
         return 0
     faulthandler.enable()  # Where systemd's watchdog ends it (SIGABRT), the journal shows what every thread was at.
@@ -52,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     group = daemon.socket_group if options.example is None else None
     places = Places(Path(daemon.state_directory), Path(daemon.socket), group or None)
     try:
-        asyncio.run(serve(App(settings, places, version("headgate")), ready))
+        asyncio.run(serve(App(settings, places, version("headgate"), read), ready))
     except HeadgateError as error:
         return _complain(error, LOCKED if error.reason == "STATE_LOCKED" else FAILED)
     except OSError as error:
@@ -66,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="headgated",
         description="Watches directories of configuration and deploys each change, all or nothing and reversibly.",
-        epilog="Talk to it with `headgate`. Stop it with SIGTERM or Ctrl-C; SIGHUP makes it scan every source.",
+        epilog="Talk to it with `headgate`. Stop it with SIGTERM or Ctrl-C; SIGHUP makes it read its configuration again and scan every source.",
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (default: {CONFIG}, if there is one)"
@@ -85,12 +91,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    """Return the configuration file's settings with the command line's laid over them."""
-    path = options.config
+def _config(options: argparse.Namespace) -> Path | None:
+    """Return the file to read; from then on it must be there, also at a reload: a lost file must not mean the defaults."""
+    path: Path | None = options.config
     if path is None and CONFIG.exists() and options.example is None:
-        path = CONFIG
-    settings = Settings() if path is None else parse(_read(path))
+        return CONFIG
+    return path.absolute() if path is not None else None
+
+
+def _settings(options: argparse.Namespace, path: Path | None) -> Settings:
+    """Return the configuration file's settings with the command line's laid over them."""
+    settings = Settings() if path is None else read_config(path)
     daemon = settings.daemon
     if options.state_dir is not None:
         daemon = replace(daemon, state_directory=str(options.state_dir.absolute()))
@@ -99,13 +110,6 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.log_level is not None:
         daemon = replace(daemon, log_level=options.log_level)
     return replace(settings, daemon=daemon)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HeadgateError(f"cannot read {path}: {error}", hint="name another file with --config") from None
 
 
 def _complain(error: HeadgateError, code: int) -> int:

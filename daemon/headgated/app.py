@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +27,7 @@ from headgated.core.errors import HeadgateError, NotFoundError, RefusedError
 from headgated.core.orders import Caller
 from headgated.effects.systemd import notify, take_passed, watchdog_seconds
 from headgated.effects.watch import Watcher
+from headgated.engine.configuration import Configuration
 from headgated.engine.control import Control
 from headgated.engine.deployer import ConfigurationDeployer
 from headgated.engine.events import EventHub
@@ -63,8 +65,23 @@ class Places:
 class App:
     """The daemon; it serves inside `async with`."""
 
-    def __init__(self, settings: Settings, places: Places, version: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        version: str,
+        read_again: Callable[[], Settings] | None = None,
+    ) -> None:
+        """Prepare to serve.
+
+        Args:
+            settings: what holds at first.
+            places: where state and socket are.
+            version: the daemon's own.
+            read_again: reads the settings once more, for a reload; None: they stay as they are.
+        """
         self._settings, self._places, self._version = settings, places, version
+        self._read_again = read_again or (lambda: settings)
         self._stack = contextlib.AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop
         self._events = EventHub()
@@ -89,7 +106,7 @@ class App:
         await self._stack.aclose()
 
     async def reload(self) -> None:
-        """Scan every source, as SIGHUP asks for."""
+        """Read the configuration again and scan every source, as SIGHUP asks for."""
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             await self.control.reload(Caller("SIGHUP"))
@@ -121,7 +138,8 @@ class App:
         )
         fleet = Fleet(deployer, watcher, syncing, self._environment_changed, self._vigil)
         inspection = Inspection(deployer, watcher, self._version)
-        self.control = Control(deployer, fleet, syncing, inspection, self._events)
+        configuration = Configuration(self._settings, self._read_again, deployer.problems)
+        self.control = Control(deployer, fleet, syncing, inspection, self._events, configuration)
         server = ApiServer(
             self.control,
             socket=self._places.socket,
@@ -139,6 +157,7 @@ class App:
         )
         self._stack.push_async_callback(tidying.stop)
         tidying.start()
+        configuration.follow(partial(_prepare, deployer, fleet, watcher, tidying))
         count = len(deployer.list_environments())
         log.info("headgated %s serves %d environment(s) at %s", self._version, count, server.address)
         heartbeat = Heartbeat(fleet, inspection.environments, watchdog_seconds())
@@ -245,6 +264,21 @@ def _only(passed: list[int]) -> int | None:
             hint="leave one ListenStream= in the socket unit: systemctl cat headgated.socket",
         )
     return passed[0] if passed else None
+
+
+def _prepare(
+    deployer: ConfigurationDeployer, fleet: Fleet, watcher: Watcher, tidying: Tidying, settings: Settings
+) -> Callable[[], None]:
+    """Return what has the engine go by other settings."""
+
+    def commit() -> None:
+        deployer.go_by(settings)
+        watcher.scan_every(settings.watch.scan_interval)
+        tidying.every(settings.retention.interval)
+        fleet.settle_anew()
+        logging.getLogger().setLevel(settings.daemon.log_level.upper())
+
+    return commit
 
 
 async def _end_work(fleet: Fleet) -> None:

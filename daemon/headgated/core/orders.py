@@ -7,12 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, as the kernel knows it."""
+    """Who asks, as the kernel or their certificate says."""
 
     user: str
+    """A user's name; over the network, the name in the certificate that counts."""
     uid: int | None = None
     gid: int | None = None
     pid: int | None = None
+    groups: frozenset[int] = frozenset()
+    """Every group of the caller when it connected, `gid` included."""
+    certificates: tuple[str, ...] = ()
+    """Names in the caller's certificate (`dns:...`, `uri:...`); none: the caller came through the local socket."""
+    origin: str = ""
+    """Where the call came from, over the network."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,12 @@ _BYTES = {
     "TiB": 1024**4,
 }
 _AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]+)", re.ASCII)
-_GROUP = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.-]{0,31})?")
+_GROUP = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?)?")
 _SOCKET_BYTES = 107
+_CERTIFICATE = re.compile(r"(?:dns|uri):[!-~]{1,500}")
+_ENVIRONMENT_GLOB = re.compile(r"[a-z0-9*?-]{1,63}")
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})")
+_PORTS = 65536
 
 
 def duration(least: float, most: float) -> Read[float]:
@@ -107,6 +111,63 @@ def group_name(value: object) -> str:
     if not isinstance(value, str) or not _GROUP.fullmatch(value):
         raise ValueError(f"must be the name of a group, or empty (got {_shown(value)})")
     return value
+
+
+def account_names(value: object) -> tuple[str, ...]:
+    """Return a list of names of users or groups; a number, as text, is one too."""
+    return _listed(value, _GROUP, "names", "alice")
+
+
+def certificate_names(value: object) -> tuple[str, ...]:
+    """Return a list of names as certificates have them: `dns:...` or `uri:...`."""
+    return _listed(value, _CERTIFICATE, "names of certificates", "dns:ci.example.org")
+
+
+def environment_globs(value: object) -> tuple[str, ...]:
+    """Return a list of environments' names, in which `*` and `?` stand for others."""
+    return _listed(value, _ENVIRONMENT_GLOB, "names of environments", "shop-*")
+
+
+def some_of(*words: str) -> Read[tuple[str, ...]]:
+    """Return a reader of a list of words out of a few."""
+    one = one_of(*words)
+
+    def read(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f'must be a list, like ["{words[0]}"] (got {_shown(value)})')  # noqa: TRY004
+        return tuple(one(item) for item in value)
+
+    return read
+
+
+def socket_mode(value: object) -> int:
+    """Return the permission bits of a socket: who may connect at all."""
+    modes = {"0600": 0o600, "0660": 0o660, "0666": 0o666}
+    if value not in modes:
+        raise ValueError(f'must be "0600", "0660" or "0666" (got {_shown(value)})')
+    return modes[str(value)]
+
+
+def network_address(value: object) -> str:
+    """Return `host:port`; empty for none."""
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if value != "" and (match is None or not 0 < int(match[1]) < _PORTS):
+        raise ValueError(f'must be host:port, like "192.0.2.1:7443" or "[::]:7443" (got {_shown(value)})')
+    return str(value)
+
+
+def path_or_none(value: object) -> str:
+    """Return an absolute path; empty for none."""
+    return "" if value == "" else absolute_path(value)
+
+
+def _listed(value: object, pattern: re.Pattern[str], what: str, example: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f'must be a list of {what}, like ["{example}"] (got {_shown(value)})')  # noqa: TRY004
+    wrong = [one for one in value if not (isinstance(one, str) and one and pattern.fullmatch(one))]
+    if wrong:
+        raise ValueError(f'must be a list of {what}, like ["{example}"] (got {_shown(wrong[0])} in it)')
+    return tuple(value)
 
 
 def _amount(value: object, units: dict[str, float] | dict[str, int], expected: str) -> float:

@@ -18,13 +18,14 @@ from functools import partial
 
 from headgated.core.deployment import ConfigDeployment, DeploymentStatus
 from headgated.core.environment import Environment, Pause, auto_sync_by_default
-from headgated.core.errors import Fault, InvalidRequestError, RefusedError
+from headgated.core.errors import Fault, InvalidRequestError, NotFoundError, RefusedError
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
 from headgated.core.report import emptied
 from headgated.effects.history import Collected
 from headgated.effects.logs import about
 from headgated.effects.records import Cursor
 from headgated.engine.answers import Answers
+from headgated.engine.configuration import Configuration
 from headgated.engine.deployer import ConfigurationDeployer
 from headgated.engine.events import EventHub
 from headgated.engine.fleet import Fleet
@@ -50,8 +51,10 @@ class Control:
         syncing: Syncing,
         inspection: Inspection,
         events: EventHub,
+        configuration: Configuration,
     ) -> None:
         self.events = events
+        self._configuration = configuration
         self._deployer, self._fleet, self._syncing, self._inspection = deployer, fleet, syncing, inspection
         self._answers = Answers(deployer.history)
         self._turns: dict[str, asyncio.Lock] = {}
@@ -86,6 +89,13 @@ class Control:
         name = await self._once(draft.name, request_id, "create environment", request, create)
         self._fleet.enlist(self._deployer.get_environment_config(name))
         return await self.get_environment(name)
+
+    def type_of(self, name: str) -> str | None:
+        """Return the type of an environment; None where there is none of that name."""
+        try:
+            return self._deployer.get_environment_config(name).type
+        except NotFoundError:
+            return None
 
     async def get_environment(self, name: str) -> EnvironmentView:
         """Return one environment."""
@@ -202,6 +212,9 @@ class Control:
     async def cancel(self, deployment_id: str, caller: Caller, *, request_id: str = "") -> ConfigDeployment:
         """Take a deployment back that has not changed anything yet."""
         record = await self.get_deployment(deployment_id)
+        verb = "cancel deployment"
+        if await self._fleet.run(self._answers.recall, request_id, verb, deployment_id) is not None:
+            return record
 
         def note() -> str:
             log.info("%s cancelled %s", caller.user, deployment_id)
@@ -213,7 +226,7 @@ class Control:
                 reason="NOT_CANCELLABLE",
                 hint=f"undo it: headgate rollback {deployment_id}",
             )
-        await self._once(record.environment, request_id, "cancel deployment", deployment_id, note)
+        await self._once(record.environment, request_id, verb, deployment_id, note)
         return await self.get_deployment(deployment_id)
 
     async def plan(
@@ -245,14 +258,20 @@ class Control:
         return await self._fleet.run(self._inspection.status)
 
     async def reload(self, caller: Caller) -> list[str]:
-        """Scan every source. Returns what is different in the configuration, which is read at start only."""
-        log.info("%s asked to reload: every source is scanned", caller.user)
+        """Read the configuration again, all or nothing, and scan every source. Returns what is different, a line each.
+
+        Raises:
+            RefusedError: CONFIG_REJECTED; what was in force still is.
+        """
+        log.info("%s asked to reload", caller.user)
+        changed = await self._configuration.reload(self._fleet.run)
+        await self._fleet.run(self._deployer.refit)
         for root in self._deployer.sources.all():
             source = self._deployer.sources.get(root)
             if source is not None:
                 source.mark(None)
             self._fleet.changed(root)
-        return []
+        return changed
 
     async def verify_history(self) -> list[str]:
         """Read all of history again; returns a line for each damage."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from headgated.core.config import Settings
+from headgated.core.config import LimitSettings, Settings
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.environment import Environment, EnvironmentType, auto_sync_by_default
-from headgated.core.errors import Fault, HeadgateError, InvalidRequestError
+from headgated.core.errors import Fault, HeadgateError, InvalidRequestError, NotFoundError
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
 from headgated.effects.history import History
 from headgated.effects.lock import StateLock
@@ -79,9 +79,10 @@ class ConfigurationDeployer:
             self.ledger = Ledger(DeploymentStore(self.workspace_dir), on_deployment)
             roots, limits = self.settings.roots, self.settings.limits
             store = EnvironmentStore(self.workspace_dir)
-            self.environments = Environments(store, self.workspace_dir, roots.sources, roots.targets)
-            scan_limits = ScanLimits(max_files=limits.max_files, max_file_bytes=limits.max_file_size)
-            self.sources = Sources(scan_limits, watch, unwatch)
+            self.environments = Environments(
+                store, self.workspace_dir, roots.sources, roots.targets, limits.max_environments
+            )
+            self.sources = Sources(_scan_limits(limits), watch, unwatch)
             self.planning = Planning(self.sources, self.history, open_target)
             self.deploying = Deploying(
                 self.environments,
@@ -105,6 +106,24 @@ class ConfigurationDeployer:
         except BaseException:
             self._lock.release()
             raise
+
+    def go_by(self, settings: Settings) -> None:
+        """Go by other settings from now on. Where the state is kept cannot change; `refit` has to follow."""
+        self.settings, roots, limits = settings, settings.roots, settings.limits
+        self.environments.confine(roots.sources, roots.targets, limits.max_environments)
+        self.sources.limit(_scan_limits(limits))
+        self.housekeeping.keep_by(settings.retention)
+
+    def refit(self) -> None:
+        """Look at every environment's places again: one that has left the allowed roots is not deployed any more."""
+        misfits = self.environments.misfits()
+        for environment in self.list_environments():
+            with suppress(NotFoundError):  # It is being deleted.
+                runtime = self.runtime(environment.name)
+                why = misfits.get(environment.name, "")
+                if why != runtime.misfit:
+                    runtime.synced_version, runtime.misfit = None, why
+                    self._on_environment(environment.name)
 
     def close(self) -> None:
         """Release the workspace. Running deployments must have ended."""
@@ -337,6 +356,10 @@ class ConfigurationDeployer:
             with suppress(HeadgateError):  # its record is damaged, and named; what is deployed is in history
                 runtime.last_success_at = self.ledger.store.get(runtime.current_id).finished_at
         self.sources.subscribe(environment)
+
+
+def _scan_limits(limits: LimitSettings) -> ScanLimits:
+    return ScanLimits(max_files=limits.max_files, max_file_bytes=limits.max_file_size)
 
 
 def deploy_configuration(

@@ -19,6 +19,7 @@ from headgated.core.errors import (
     DeploymentFailedError,
     Fault,
     InvalidRequestError,
+    LimitError,
     NotFoundError,
 )
 from headgated.effects.owner import owner_of
@@ -33,6 +34,7 @@ class Environments:
         store: where they are kept.
         state_dir: the daemon's own directory, which no source or target may touch.
         source_roots, target_roots: where sources and targets may be; empty: anywhere.
+        most: how many there may be; None: any number.
     """
 
     def __init__(
@@ -41,11 +43,19 @@ class Environments:
         state_dir: Path,
         source_roots: Sequence[str] = (),
         target_roots: Sequence[str] = (),
+        most: int | None = None,
     ) -> None:
         self._store, self._state_dir = store, state_dir
-        self._roots: Mapping[str, Sequence[str]] = {"sources": source_roots, "config_path": target_roots}
+        self.confine(source_roots, target_roots, most)
         self._all: dict[str, Environment] = {}
         self._lock = threading.RLock()
+
+    def confine(
+        self, source_roots: Sequence[str], target_roots: Sequence[str], most: int | None = None
+    ) -> None:
+        """Go by other bounds from now on. What is there already is not looked at: see `misfits`."""
+        self._roots: Mapping[str, Sequence[str]] = {"sources": source_roots, "config_path": target_roots}
+        self._most = most
 
     def load(self) -> list[str]:
         """Read all from disk; returns a sentence for each record that could not be read."""
@@ -87,6 +97,12 @@ class Environments:
                     f"cannot create environment {environment.name}: there is one of that name",
                     reason="ENVIRONMENT_EXISTS",
                     hint=f"change it: headgate env set {environment.name} ..., or choose another name",
+                )
+            if self._most is not None and len(self._all) >= self._most:
+                raise LimitError(
+                    f"cannot create environment {environment.name!r:.80}: there are {len(self._all)}, as many as there may be",
+                    reason="TOO_MANY_ENVIRONMENTS",
+                    hint="delete one, or raise limits.max_environments in the daemon's configuration",
                 )
             self._check(f"create environment {environment.name!r:.80}", environment)
             if not validate_only:
@@ -139,11 +155,11 @@ class Environments:
             del self._all[name]
 
     def misfits(self) -> dict[str, str]:
-        """Return, for each environment whose places overlap others now, why it must not be deployed."""
+        """Return, for each environment whose places overlap others or leave the allowed roots now, why it must not be deployed."""
         with self._lock:
             found = {}
             for environment in self.all():
-                overlaps = self._overlap_faults(environment)
+                overlaps = self._overlap_faults(environment) + self._outside_faults(environment)
                 if overlaps:
                     found[environment.name] = "; ".join(
                         f"{fault.field}: {fault.message}" for fault in overlaps
@@ -169,10 +185,14 @@ class Environments:
         found = []
         if why := target_fault(environment.config_path):
             found.append(Fault("config_path", why))
-        found += self._root_faults("config_path", environment.config_path, "config_path")
         for index, source in enumerate(environment.sources):
             if why := source_fault(source):
                 found.append(Fault(f"sources[{index}]", why))
+        return found + self._outside_faults(environment)
+
+    def _outside_faults(self, environment: Environment) -> list[Fault]:
+        found = self._root_faults("config_path", environment.config_path, "config_path")
+        for index, source in enumerate(environment.sources):
             found += self._root_faults(f"sources[{index}]", source, "sources")
         return found
 

@@ -132,6 +132,17 @@ class Fleet:
         worker.start()
         self.target_changed(name)
 
+    def settle_anew(self) -> None:
+        """Go by the deployer's present settings: settle times, and how long git is waited for."""
+        for name, worker in self._workers.items():
+            worker.wait_for_git(self._deployer.settings.watch.git_wait)
+            with contextlib.suppress(NotFoundError):  # It is being deleted.
+                worker.settle_by(self._settle(self._deployer.get_environment_config(name)))
+            worker.nudge()
+        if self._hashing is not None:
+            self._hashing.cancel()
+            self._hashing = asyncio.create_task(self._distrust_now_and_then())
+
     async def dismiss(self, name: str) -> None:
         """End the work for an environment."""
         worker = self._workers.pop(name, None)

@@ -61,6 +61,10 @@ class Housekeeping:
         self._collecting = threading.Lock()
         self._stopping = threading.Event()
 
+    def keep_by(self, rules: RetentionSettings) -> None:
+        """Go by other rules from the next collection on."""
+        self._rules = rules
+
     def stop(self) -> None:
         """End what is under way soon, with an error; nothing is begun any more."""
         self._stopping.set()

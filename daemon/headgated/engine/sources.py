@@ -36,6 +36,15 @@ class Sources:
         """End an environment's subscriptions."""
         self._set(name, ())
 
+    def limit(self, limits: ScanLimits) -> None:
+        """Go by other limits from each source's next scan on; a source that a limit refused is looked at anew."""
+        with self._lock:
+            changed, self._limits = limits != self._limits, limits
+            for source in self._sources.values():
+                source.limit(limits)
+                if changed:
+                    source.distrust()
+
     def of(self, environment: Environment) -> list[Source]:
         """Return the environment's sources, in its order."""
         with self._lock:

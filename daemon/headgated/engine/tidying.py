@@ -41,10 +41,17 @@ class Tidying:
         self._problems = problems
         self._told: Problem | None = None
         self._task: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
 
     def start(self) -> None:
         """Begin."""
         self._task = asyncio.create_task(self._collect_now_and_then())
+
+    def every(self, interval: float) -> None:
+        """Collect at other intervals, in seconds, from now on."""
+        if interval != self._interval:
+            self._interval = interval
+            self._again.set()
 
     async def stop(self) -> None:
         """End; a collection under way ends soon."""
@@ -55,13 +62,23 @@ class Tidying:
                 await self._task
 
     async def _collect_now_and_then(self) -> None:
-        await asyncio.sleep(min(FIRST, self._interval))
+        await self._rest(FIRST)
         thorough = True  # until that has worked once: content that nobody refers to may be left from before
         while True:
             problem = await self._why_not(thorough=thorough)
             self._tell(problem)
             thorough = problem is not None
-            await asyncio.sleep(self._interval)
+            await self._rest(self._interval)
+
+    async def _rest(self, most: float) -> None:
+        """Wait for an interval, at most `most` seconds; afresh whenever the interval is changed meanwhile."""
+        while True:
+            self._again.clear()
+            try:
+                await asyncio.wait_for(self._again.wait(), min(most, self._interval))
+            except TimeoutError:
+                return
+            most = self._interval
 
     async def _why_not(self, *, thorough: bool) -> Problem | None:
         try:

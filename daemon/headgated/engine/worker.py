@@ -107,6 +107,10 @@ class Worker:
             settle.changed(time.monotonic())
         self._settle = settle
 
+    def wait_for_git(self, seconds: float) -> None:
+        """Wait for a git checkout for so long at most, from now on."""
+        self._git_wait = seconds
+
     def submit(self, job: Job) -> None:
         """Queue an order."""
         self._queue.append(job)

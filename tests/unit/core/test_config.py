@@ -13,7 +13,11 @@ from headgated.core.errors import InvalidRequestError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
 ROWS = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(.+?)` \|", DOCUMENT.read_text(), re.MULTILINE)
-KEYS = [(table.name, key.name) for table in fields(Settings) for key in fields(type(table.default))]  # type: ignore[arg-type]
+KEYS = [
+    (table.name, key.name)
+    for table in fields(Settings)
+    for key in fields(table.metadata.get("each") or type(table.default))  # type: ignore[arg-type]
+]
 
 
 def faults(text: str) -> list[tuple[str, str]]:
@@ -29,6 +33,9 @@ def test_every_key_is_documented() -> None:
 
 @pytest.mark.parametrize(("table", "key", "default"), ROWS)
 def test_default_is_the_documented_one(table: str, key: str, default: str) -> None:
+    if table == "grants":
+        assert key in ("role", "users") or default == "[]"
+        return
     said = parse(f"[{table}]\n{key} = {default}\n")
     assert getattr(getattr(said, table), key) == getattr(getattr(Settings(), table), key)
     assert said == Settings()
@@ -66,6 +73,14 @@ def test_every_key_is_read() -> None:
         targets = [
           "/c",
         ]
+        [[grants]]
+        role = "Deployer"
+        users = ["ann", "1000"]
+        types = ["staging"]
+        [[grants]]
+        role = "reader"
+        certificates = ["dns:ci.example.org"]
+        environments = ["shop-*"]
     """)
     assert (said.settle.quiet, said.settle.latest) == (0.1, 1.5)
     assert (said.watch.scan_interval, said.watch.full_hash_interval, said.watch.git_wait) == (300, 86400, 0)
@@ -73,6 +88,10 @@ def test_every_key_is_read() -> None:
     assert (said.daemon.socket_group, said.daemon.log_level) == ("", "debug")
     assert (said.limits.max_files, said.limits.max_file_size) == (5, 10_000_000)
     assert (said.roots.sources, said.roots.targets) == (("/a", "/b"), ("/c",))
+    assert list(map(str, said.grants)) == [
+        "deployer for user ann, user 1000 (only type staging)",
+        "reader for dns:ci.example.org (only shop-*)",
+    ]
 
 
 def test_every_fault_is_told_with_its_line() -> None:
@@ -106,7 +125,7 @@ colour = "red"
         ("line 14: daemon.scan_interval", "is unknown here; it belongs in [watch]"),
         (
             "line 15: daemon.colour",
-            "is unknown; [daemon] has log_level, socket, socket_group, state_directory",
+            "is unknown; [daemon] has log_level, socket, socket_group, socket_mode, state_directory",
         ),
     ]
 
@@ -122,6 +141,14 @@ colour = "red"
         ("[roots]\nsources = '/a'", ("line 2: roots.sources", """must be a list of absolute paths, like ["/etc/apps"] (got '/a')""")),
         ("[watch]\nscan_interval = 0", ("line 2: watch.scan_interval", "must be between 1 and 86400 seconds (got 0)")),
         ("[watch]\n\nscan_interval = nan", ("line 3: watch.scan_interval", "must be between 1 and 86400 seconds (got nan)")),
+        ("[grants]\nrole = 'reader'", ("line 1: grants", "must be a list of tables: [[grants]]")),
+        ("\n[[grants]]\nusers = ['a']\n[[grants]]\nrole = 'reader'\nusers = ['a']", ("line 2: grants[0].role", "is missing")),
+        ("[[grants]]\nrole = 'reader'\nusers = ['a']\n[[grants]]\nrole = 'reader'\n", ("line 4: grants[1].users", "are missing: name users, groups or certificates")),
+        ("[[grants]]\nrole = 'boss'\nusers = ['a']", ("line 2: grants[0].role", "must be one of reader, deployer, admin (got 'boss')")),
+        ("[[grants]]\nrole = 'admin'\ngroups = [7]", ("line 3: grants[0].groups", """must be a list of names, like ["alice"] (got 7 in it)""")),
+        ("[daemon]\nsocket_mode = '0777'", ("line 2: daemon.socket_mode", """must be "0600", "0660" or "0666" (got '0777')""")),
+        ("[tcp]\naddress = ':1'", ("line 2: tcp.address", """must be host:port, like "192.0.2.1:7443" or "[::]:7443" (got ':1')""")),
+        ("[tcp]\naddress = 'h:1'\ncertificate = '/c'\nprivate_key = '/k'", ("line 1: tcp.client_ca", "is missing: TCP is served with mutual TLS only")),
         ("watch = {git_wait = 'x'}", ("line 1: watch.git_wait", """must be a number of seconds, or text like "20ms", "2s", "5m", "1h" (got 'x')""")),
     ],
 )  # fmt: skip

@@ -57,6 +57,10 @@ class Source:
         """When it was last read, in seconds since the epoch; None: not yet."""
         return self._last.scanned_at or None
 
+    def limit(self, limits: ScanLimits) -> None:
+        """Go by other limits from the next scan on."""
+        self._limits = limits
+
     def mark(self, paths: frozenset[bytes] | None) -> None:
         """Note that paths, and all that is below them, may have changed; None: anything may have."""
         with self._marking:

@@ -60,6 +60,7 @@ class Keeper:
         self._lookout: Lookout | None = None
         self._refusal = ""
         self._hopeless = False
+        self._repaced = False
         self._judged = (WatchMode.ABSENT, self._standing.problem)
         self._thread = threading.Thread(target=self._run, name="headgate-keeper", daemon=True)
 
@@ -89,6 +90,11 @@ class Keeper:
         if self._begun.is_set():
             self._mailbox.mark_all()
         return False
+
+    def keep_pace(self, pace: Pace) -> None:
+        """Go by another pace. A scan that is due later than it would be then comes sooner."""
+        self._pace, self._repaced = pace, True
+        self._bell.ring()
 
     def stop(self) -> None:
         """Tell nothing any more, and end soon."""
@@ -149,6 +155,9 @@ class Keeper:
 
     def _do_what_is_due(self) -> None:
         pace, timers = self._pace, self._timers
+        if self._repaced:
+            self._repaced = False
+            timers.hasten("scan", spread(pace.scan))
         if timers.take("cookie"):
             timers.set("cookie", spread(pace.cookie))
             if self._lookout and not self._lookout.alive():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from headgated.effects.watch.dispatch import Dispatch
 from headgated.effects.watch.keeper import Keeper
@@ -46,6 +47,7 @@ class Watcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_state = on_state
+        self._poll_interval = poll_interval
         self._pace = Pace(scan_interval, probe_interval, cookie_interval, min(poll_interval, scan_interval))
         self._clock = clock
         self._lock = threading.Lock()
@@ -93,6 +95,13 @@ class Watcher:
         if not closed:
             self._dispatch.close(PATIENCE)
             self._mounts.close()
+
+    def scan_every(self, seconds: float) -> None:
+        """Change `scan_interval`, from each root's next scan on."""
+        with self._lock:
+            self._pace = replace(self._pace, scan=seconds, poll=min(self._poll_interval, seconds))
+            for keeper in self._keepers.values():
+                keeper.keep_pace(self._pace)
 
     def states(self) -> list[WatchState]:
         """Return how each root is watched, in the order in which they were added."""
