@@ -11,6 +11,8 @@ from headgated.core.plan import Change
 from headgated.core.tree import Directory, Entry, Kind, encode, lookup, own
 
 ABSENT = "absent"
+DIRECTORY = "directory"
+"""A directory of whatever mode; with a mode behind it (octal), only of that one."""
 
 
 def fingerprint(entry: Entry | None) -> str:
@@ -18,7 +20,7 @@ def fingerprint(entry: Entry | None) -> str:
     if entry is None:
         return ABSENT
     if entry.kind == Kind.DIRECTORY:
-        return "directory"
+        return DIRECTORY if entry.mode is None else f"{DIRECTORY} {entry.mode:04o}"
     plain = replace(entry, uid=None, gid=None, template=False)
     return hashlib.sha256(encode(b"", plain, entry.digest or bytes(32))).hexdigest()
 
@@ -26,24 +28,37 @@ def fingerprint(entry: Entry | None) -> str:
 def rejected(newest_first: Iterable[Sequence[Change]]) -> dict[str, str]:
     """Return path (escaped) -> fingerprint of what the undone deployments had left there.
 
-    Directories count only where nothing else was undone: a directory that holds the mended files is no reason to hold.
+    Directories that came or went count only where nothing else was undone: a directory that holds the mended files is no reason
+    to hold. One that stayed and had another mode counts as a file does.
     """
     left: dict[bytes, Entry | None] = {}
     directories: dict[bytes, Entry | None] = {}
     for changes in newest_first:
         for change in changes:
-            is_directory = Kind.DIRECTORY in (
-                change.wanted.kind if change.wanted else None,
-                change.expected.kind if change.expected else None,
-            )
-            (directories if is_directory else left).setdefault(change.path, change.wanted)
+            group = directories if comes_or_goes(change.expected, change.wanted) else left
+            group.setdefault(change.path, change.wanted)
     return {escape(path): fingerprint(entry) for path, entry in (left or directories).items()}
+
+
+def comes_or_goes(one: Entry | None, other: Entry | None) -> bool:
+    """Tell whether there is a directory on one side and none on the other."""
+    return is_directory(one) != is_directory(other)
+
+
+def is_directory(entry: Entry | None) -> bool:
+    """Tell whether it is a directory."""
+    return entry is not None and entry.kind == Kind.DIRECTORY
+
+
+def same(now: Entry | None, was: str) -> bool:
+    """Tell whether an entry is what a fingerprint tells of."""
+    return fingerprint(now) == was or (was == DIRECTORY and is_directory(now))
 
 
 def lifts(refused: Mapping[str, str], wanted: Directory) -> bool:
     """Tell whether the sources ask for something other than what was rejected at each of the paths."""
     for path, was in refused.items():
         node = lookup(wanted, unescape(path))
-        if fingerprint(None if node is None else own(node)) == was:
+        if same(None if node is None else own(node), was):
             return False
     return True

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from headgated.core.errors import DeploymentFailedError
-from headgated.core.hold import fingerprint
+from headgated.core.hold import comes_or_goes, fingerprint, same
 from headgated.core.paths import escape, unescape
 from headgated.core.plan import Change, Plan
 from headgated.core.tree import Directory, Entry, Kind, edit, lookup, own
@@ -87,7 +87,7 @@ def rejected_by(
 ) -> dict[str, str]:
     """Return what the sources must not bring back by themselves: what they ask for now where an edit was adopted.
 
-    Directories count only where nothing else was adopted, as with a rollback.
+    Directories that are missing, or came in place of something else, count only where nothing else was adopted, as with a rollback.
 
     Args:
         wanted: what the sources ask for; None: they cannot tell, so what they had brought.
@@ -98,14 +98,10 @@ def rejected_by(
     for change in changes:
         node = None if wanted is None else lookup(wanted, change.path)
         asked = change.expected if wanted is None else None if node is None else own(node)
-        if fingerprint(asked) != fingerprint(change.wanted) or _is_directory(asked):
-            group = directories if _is_directory(asked) or _is_directory(change.wanted) else files
+        if not same(asked, fingerprint(change.wanted)):
+            group = directories if comes_or_goes(asked, change.wanted) else files
             group[escape(change.path)] = fingerprint(asked)
     return {**before, **(files or directories)}
-
-
-def _is_directory(entry: Entry | None) -> bool:
-    return entry is not None and entry.kind == Kind.DIRECTORY
 
 
 def _within(path: bytes, above: bytes) -> bool:

@@ -48,3 +48,18 @@ def test_directories_alone_are_held() -> None:
     refused = rejected([[Change(b"d", None, FOLDER)]])
     assert not lifts(refused, build({b"d": FOLDER}))
     assert lifts(refused, build({}))
+
+
+def test_mode_of_a_directory_that_stays_is_held_until_another_is_asked_for() -> None:
+    closed, open_ = Entry(Kind.DIRECTORY, 0o700), Entry(Kind.DIRECTORY, 0o777)
+    refused = rejected([[Change(b"d", FOLDER, open_), Change(b"d/a", ONE, TWO)]])
+    assert not lifts(refused, build({b"d": open_, b"d/a": THREE}))
+    assert not lifts(refused, build({b"d": FOLDER, b"d/a": TWO}))
+    assert lifts(refused, build({b"d": closed, b"d/a": THREE}))
+
+
+def test_hold_of_a_directory_of_whatever_mode_stays_while_there_is_one() -> None:
+    """As holds from before modes of directories were told apart."""
+    refused = rejected([[Change(b"d", ONE, Entry(Kind.DIRECTORY))]])
+    assert not lifts(refused, build({b"d": FOLDER}))
+    assert lifts(refused, build({b"d": ONE}))

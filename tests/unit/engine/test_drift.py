@@ -520,6 +520,39 @@ def test_adopted_files_stay_until_the_sources_change_there(make: Make) -> None:
     assert not (site.target / "b").exists()
 
 
+def test_adopted_mode_of_a_directory_stays_until_the_sources_ask_for_another(make: Make) -> None:
+    site = make(DriftPolicy.REPORT)
+    site.sync()
+    (site.target / "d").chmod(0o711)
+    record = site.deployer.adopt_drift("web")
+    assert [change.path for change in record.changes.modified] == ["d"]
+    hold = site.environment.hold
+    assert hold is not None
+    assert set(hold.rejected) == {"d"}
+    site.write("a", "a2\n")
+    site.sync()
+    assert site.text("a") == "a1\n", "the sources still ask for the mode in place of which ours was adopted"
+    assert (site.target / "d").stat().st_mode & 0o777 == 0o711
+    (site.source / "d").chmod(0o750)
+    site.deployer.planning.look_anew(site.environment)
+    site.sync()
+    assert site.environment.hold is None
+    assert (site.target / "d").stat().st_mode & 0o777 == 0o750
+    site.deployer.rollback_deployment(site.newest.deployment_id)
+    assert (site.target / "d").stat().st_mode & 0o777 == 0o711
+
+
+def test_rollback_of_an_adopted_mode_ends_its_hold(make: Make) -> None:
+    site = make(DriftPolicy.REPORT)
+    site.sync()
+    mode = (site.target / "d").stat().st_mode & 0o777
+    (site.target / "d").chmod(0o711)
+    site.deployer.rollback_deployment(site.deployer.adopt_drift("web").deployment_id)
+    site.sync()
+    assert site.environment.hold is None
+    assert (site.target / "d").stat().st_mode & 0o777 == mode
+
+
 def test_rollback_of_an_adoption_gives_back_what_was_deployed(make: Make) -> None:
     site = make(DriftPolicy.REPORT)
     site.sync()
