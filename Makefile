@@ -20,6 +20,13 @@ TIMES ?= 1000
 SECONDS ?= 3600
 EVERY ?= 60
 
+# QUICK=1: `make bench` at small sizes; ONLY=latency: one benchmark of it.
+QUICK ?=
+ONLY ?=
+BENCH := build/bench
+LIMITS := $(patsubst benchmarks/limits/%.c,$(BENCH)/%,$(wildcard benchmarks/limits/*.c))
+CC ?= cc
+
 # Passed to pytest: make test ARGS='-k rollback -x'
 ARGS ?=
 
@@ -34,7 +41,7 @@ export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test torture soak lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs breaking package lock setup clean
+.PHONY: help run test torture soak bench lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs breaking package lock setup clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -52,6 +59,14 @@ torture: $(READY) ## kill, fill and race for hours; TIMES=1000 says how often
 
 soak: $(READY) ## keep a daemon busy for SECONDS=3600 and print what it takes
 	@$(BIN)/python -m tests.torture.soak --seconds $(SECONDS) --every $(EVERY)
+
+bench: $(READY) $(LIMITS) ## measure speed beside peers and limits, write docs/performance.md; QUICK=1, ONLY=latency
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(addprefix --only ,$(ONLY))
+
+$(BENCH)/%: benchmarks/limits/%.c
+	@mkdir -p $(@D)
+	@command -v $(CC) >/dev/null || { echo "cannot compile $<: there is no $(CC); on Debian: apt-get install gcc libc6-dev" >&2; exit 1; }
+	$(CC) -O2 -Wall -Wextra -pthread -o $@ $<
 
 lint: lint-python lint-types lint-imports lint-protocol lint-docs ## check style, types, layers, protocol and what is generated
 
