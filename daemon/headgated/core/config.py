@@ -25,7 +25,7 @@ from headgated.core.quantities import (
 from headgated.core.roles import DEFAULT_GRANTS, Grant
 from headgated.core.tables import Tables, each, key
 
-GIB = 1024**3
+MIB, GIB = 1024**2, 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class LimitSettings:
     max_files: int = key(1_000_000, count(1, 100_000_000))
     max_file_size: int = key(GIB, size(1, 1024 * GIB))
     """Bytes."""
+    stream_above: int = key(64 * MIB, size(MIB, GIB))
+    """Bytes of the largest file that may be in memory whole; a larger one is only copied, piece by piece."""
     max_environments: int = key(1000, count(1, 100_000))
 
 

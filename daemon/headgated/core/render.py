@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from headgated.core.errors import DeploymentFailedError, Fault, InvalidRequestError
 
-RENDERED_BYTES = 256 * 1024 * 1024
-"""A rendered file may be so long; variables of 64 KiB can blow up a small one."""
+RENDERED_BYTES = 64 * 1024 * 1024
+"""A rendered file may be so long where nothing else is said; variables of 64 KiB can blow up a small one."""
 
 _REMEMBERED_BYTES = 1024 * 1024
 _DOLLAR, _NUL = b"$\0"  # Numbers: looked for twice as fast as bytes of length 1.
@@ -52,17 +52,18 @@ class Rendered:
 class Renderer:
     """Renders files with one set of variables. Thread-safe."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._values = _encoded(variables)
+    def __init__(self, variables: Mapping[str, str], largest: int = RENDERED_BYTES) -> None:
+        """Take the variables, and how many bytes a rendered file may have."""
+        self._values, self._largest = _encoded(variables), largest
         longest = max(map(len, self._values.values()), default=0)
-        self._always_fits = RENDERED_BYTES // max(longest, 1)
+        self._always_fits = largest // max(longest, 1)
         self._known = _Substitutions(self._values)
 
     def render(self, content: bytes) -> Rendered:
         """Return `content` with every reference substituted; the very same object where there is nothing to do.
 
         Raises:
-            DeploymentFailedError: RENDER_TOO_LARGE, it would be longer than `RENDERED_BYTES`.
+            DeploymentFailedError: RENDER_TOO_LARGE, it would be longer than it may be.
         """
         if _DOLLAR not in content or not self._values or _NUL in content:
             return Rendered(content)
@@ -70,7 +71,7 @@ class Renderer:
         references = parts[1::2]
         parts[1::2] = map(known.find, references)
         if len(content) > self._always_fits:
-            _refuse_too_large(parts)
+            _refuse_too_large(parts, self._largest)
         if known.plain:
             return Rendered(b"".join(parts))
         undefined = known.undefined_among(references)
@@ -79,11 +80,11 @@ class Renderer:
         return Rendered(b"".join(parts), undefined)
 
 
-def _refuse_too_large(parts: Iterable[bytes]) -> None:
+def _refuse_too_large(parts: Iterable[bytes], largest: int) -> None:
     size = sum(map(len, parts))
-    if size > RENDERED_BYTES:
+    if size > largest:
         raise DeploymentFailedError(
-            f"cannot render: the result would be {size} bytes long, more than {RENDERED_BYTES}",
+            f"cannot render: the result would be {size} bytes long, more than {largest}",
             reason="RENDER_TOO_LARGE",
             hint="use shorter variables, or add the file to the environment's verbatim globs",
         )

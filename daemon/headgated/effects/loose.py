@@ -10,12 +10,9 @@ import stat
 from headgated.core.errors import DeploymentFailedError, SourceMovedError
 from headgated.core.tree import Entry, Kind
 
-LARGEST = 64 * 1024 * 1024
-"""Bytes."""
 
-
-def read_loose(path: str) -> tuple[Entry, bytes]:
-    """Return a regular file and its content.
+def read_loose(path: str, largest: int) -> tuple[Entry, bytes]:
+    """Return a regular file of at most `largest` bytes and its content.
 
     Raises:
         DeploymentFailedError: FILE_NOT_FOUND, SPECIAL_FILE (not a regular file; a symbolic link is not followed),
@@ -32,15 +29,15 @@ def read_loose(path: str) -> tuple[Entry, bytes]:
             raise DeploymentFailedError(
                 f"cannot deploy {path}: not a regular file", reason="SPECIAL_FILE", paths=[path]
             )
-        if before.st_size > LARGEST:
+        if before.st_size > largest:
             raise DeploymentFailedError(
-                f"cannot deploy {path}: larger than 64 MiB",
+                f"cannot deploy {path}: it has {before.st_size} bytes, and a file outside every source may have {largest}",
                 reason="TOO_LARGE",
-                hint="put it into a source directory",
+                hint="put it into a source directory, or raise limits.stream_above in the daemon's configuration",
                 paths=[path],
             )
         try:
-            content = file.read(LARGEST + 1)
+            content = file.read(largest + 1)
         except OSError as error:
             raise _unreadable(path, error) from None
         after = os.fstat(descriptor)

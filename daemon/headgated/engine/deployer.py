@@ -83,7 +83,9 @@ class ConfigurationDeployer:
                 store, self.workspace_dir, roots.sources, roots.targets, limits.max_environments
             )
             self.sources = Sources(_scan_limits(limits), watch, unwatch)
-            self.planning = Planning(self.sources, self.history, open_target)
+            self.planning = Planning(
+                self.sources, self.history, open_target, stream_above=limits.stream_above
+            )
             self.deploying = Deploying(
                 self.environments,
                 self._runtimes,
@@ -112,6 +114,7 @@ class ConfigurationDeployer:
         self.settings, roots, limits = settings, settings.roots, settings.limits
         self.environments.confine(roots.sources, roots.targets, limits.max_environments)
         self.sources.limit(_scan_limits(limits))
+        self.planning.stream_above = limits.stream_above
         self.housekeeping.keep_by(settings.retention)
 
     def refit(self) -> None:

@@ -60,12 +60,22 @@ class Planned:
 
 
 class Planning:
-    """Plans deployments, rollbacks and restores."""
+    """Plans deployments, rollbacks and restores.
+
+    Args:
+        stream_above: bytes of the largest file that is rendered; may be set to another number at any time.
+    """
 
     def __init__(
-        self, sources: Sources, history: History, open_target: Callable[[str], Target] = Target
+        self,
+        sources: Sources,
+        history: History,
+        open_target: Callable[[str], Target] = Target,
+        *,
+        stream_above: int,
     ) -> None:
         self._sources, self._history, self._open_target = sources, history, open_target
+        self.stream_above = stream_above
 
     def target(self, runtime: Runtime, environment: Environment) -> Target:
         """Return the environment's target, with what is remembered of it."""
@@ -93,10 +103,17 @@ class Planning:
             UnsoundError: a source is missing, replaced or emptied.
         """
         sources = self._sources.of(environment)
-        key = (environment.variables, environment.policies, environment.sources, tuple(map(id, sources)))
+        largest = self.stream_above
+        key = (
+            environment.variables,
+            environment.policies,
+            environment.sources,
+            tuple(map(id, sources)),
+            largest,
+        )
         if runtime.wanted is None or runtime.wanted_for != key:
             owner = owner_of(environment.policies.owner)
-            runtime.wanted, runtime.wanted_for = WantedTree(environment, sources, owner), key
+            runtime.wanted, runtime.wanted_for = WantedTree(environment, sources, owner, largest), key
         if snapshots is None:
             snapshots = self.look(environment)
         _refuse_faults(snapshots)
@@ -258,10 +275,11 @@ class Planning:
     def _read_loose(
         self, environment: Environment, names: Sequence[str], chosen: dict[bytes, Entry | None]
     ) -> dict[bytes, bytes]:
-        owner, renderer = owner_of(environment.policies.owner), Renderer(environment.variables)
+        owner, largest = owner_of(environment.policies.owner), self.stream_above
+        renderer = Renderer(environment.variables, largest)
         contents: dict[bytes, bytes] = {}
         for name in names:
-            entry, raw = read_loose(name)
+            entry, raw = read_loose(name, largest)
             path = name.rpartition("/")[2].encode("utf-8", "surrogateescape")
             if path in chosen:
                 raise DeploymentFailedError(

@@ -22,8 +22,6 @@ from headgated.effects.owner import Owner
 from headgated.effects.scan import Source
 from headgated.engine.content import Content
 
-LARGEST_TEMPLATE = 64 * 1024 * 1024
-"""Bytes; a larger file is only ever copied."""
 _REMEMBERED = 200_000
 _KEPT_BYTES = 16 * 1024 * 1024
 
@@ -47,12 +45,14 @@ class WantedTree:
     A new one is needed when the environment's variables or policies change.
     """
 
-    def __init__(self, environment: Environment, sources: Sequence[Source], owner: Owner) -> None:
-        self._environment = environment
+    def __init__(
+        self, environment: Environment, sources: Sequence[Source], owner: Owner, stream_above: int
+    ) -> None:
+        self._environment, self._stream_above = environment, stream_above
         self._sources = dict(zip(environment.sources, sources, strict=True))
         self._layers = Layers()
         self._owner = owner
-        self._renderer = Renderer(environment.variables)
+        self._renderer = Renderer(environment.variables, stream_above)
         policies = environment.policies
         self._verbatim = verbatim_rules(policies.verbatim) if policies.verbatim else None
         self._strict = policies.undefined == UndefinedPolicy.ERROR
@@ -156,11 +156,17 @@ class WantedTree:
         return self._owner.apply(replace(entry, digest=known[0], size=known[1], template=False))
 
     def _render_file(self, reading: _Reading, path: bytes, entry: Entry) -> tuple[bytes, int] | None:
-        if entry.size > LARGEST_TEMPLATE:
-            reading.faults[escape(path)] = "it is larger than 64 MiB; list it under the policy verbatim"
+        if entry.size > self._stream_above:
+            reading.faults[escape(path)] = f"it has {entry.size} bytes, and {self._too_large}"
             return None
         source, _ = self._origin(reading.layered, reading.snapshots, path)
-        content, undefined = self._render_content(source, path, entry)
+        try:
+            content, undefined = self._render_content(source, path, entry)
+        except DeploymentFailedError as error:
+            if error.reason != "RENDER_TOO_LARGE":
+                raise
+            reading.faults[escape(path)] = f"it would become larger, and {self._too_large}"
+            return None
         if undefined and self._strict:
             reading.faults[escape(path)] = f"not declared: {', '.join(undefined)}"
             return None
@@ -170,6 +176,13 @@ class WantedTree:
             self._rendered.clear()
         self._rendered[entry.digest] = known
         return known
+
+    @property
+    def _too_large(self) -> str:
+        return (
+            f"files of more than {self._stream_above} bytes are copied only (limits.stream_above);"
+            " list it under the policy verbatim"
+        )
 
     def _render_content(self, source: Source, path: bytes, entry: Entry) -> tuple[bytes, tuple[str, ...]]:
         rendered = self._renderer.render(b"".join(source.read(path, entry)))

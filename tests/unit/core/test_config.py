@@ -68,6 +68,7 @@ def test_every_key_is_read() -> None:
         [limits]
         max_files = 5
         max_file_size = "10MB"
+        stream_above = "2MiB"
         [roots]
         sources = ["/a", "/b/"]
         targets = [
@@ -87,6 +88,7 @@ def test_every_key_is_read() -> None:
     assert (said.daemon.state_directory, said.daemon.socket) == ("/srv/state", "/run/x.sock")
     assert (said.daemon.socket_group, said.daemon.log_level) == ("", "debug")
     assert (said.limits.max_files, said.limits.max_file_size) == (5, 10_000_000)
+    assert said.limits.stream_above == 2 * 1024 * 1024
     assert (said.roots.sources, said.roots.targets) == (("/a", "/b"), ("/c",))
     assert list(map(str, said.grants)) == [
         "deployer for user ann, user 1000 (only type staging)",
