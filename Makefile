@@ -41,7 +41,7 @@ export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test torture soak bench lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs breaking package lock setup clean
+.PHONY: help run test clients torture soak bench lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs breaking package lock setup clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -51,8 +51,11 @@ run: $(READY) ## set up, then run the daemon on the example here; Ctrl-C ends it
 	@mkdir -p .run
 	@exec $(RUN)
 
-test: $(READY) ## run the tests; ARGS='...' goes to pytest
+test: $(READY) clients ## run the tests; ARGS='...' goes to pytest
 	@$(BIN)/pytest $(ARGS)
+
+clients: ## build the examples in other languages for the tests, where what they need is there
+	@tools/build-clients build/clients || echo "going on without; their tests are skipped" >&2
 
 torture: $(READY) ## kill, fill and race for hours; TIMES=1000 says how often
 	@HEADGATE_TORTURE=$(TIMES) $(BIN)/pytest -s -m torture $(ARGS)
