@@ -48,6 +48,8 @@ EXIT_HANGING = 75
 """Exit code where work could not be ended (EX_TEMPFAIL of sysexits.h)."""
 MORE_TIME = 15.0
 """Seconds between two requests to systemd for more time to start."""
+TARGET_LINGER = 0.05
+"""Seconds after which edits at a target are noticed; our own deployments make most of the events there."""
 STOP_GRACE = 5.0
 """Seconds that calls under way have to end at stop."""
 
@@ -118,10 +120,12 @@ class App:
     async def _start(self) -> None:
         passed = _only(take_passed())
         self._loop = asyncio.get_running_loop()
-        self._events.bind(self._loop)
+        self._events.bind(self._loop, self._touch)
         watcher = Watcher(self._changed, scan_interval=self._settings.watch.scan_interval)
         self._stack.callback(watcher.close)
-        self._watching = Watching(watcher.add, watcher.remove)
+        self._watching = Watching(
+            watcher.add, watcher.remove, lambda root: watcher.add(root, linger=TARGET_LINGER)
+        )
         notify("STATUS=recovering")
         async with self._more_time():
             deployer = await asyncio.to_thread(self._vigil.watched(self._open, "recovery"))
@@ -223,19 +227,17 @@ class App:
         source = deployer.sources.get(root) if deployer is not None else None
         if source is not None:
             source.mark(paths)
-        if fleet is not None:
+        if fleet is not None and (others := fleet.changed_at_once(root)):
             with contextlib.suppress(RuntimeError):  # The loop is closed: the daemon stops.
-                self._loop.call_soon_threadsafe(fleet.changed, root)
+                self._loop.call_soon_threadsafe(fleet.changed_for, others)
 
     def _deployment_changed(self, record: ConfigDeployment) -> None:
         self._events.publish("deployments", "updated", record)
-        self._touch()
 
     def _touch(self) -> None:
-        """Have the status line told anew. Called from any thread."""
+        """Have the status line told anew."""
         if self._heartbeat is not None:
-            with contextlib.suppress(RuntimeError):  # The loop is closed: the daemon stops.
-                self._loop.call_soon_threadsafe(self._heartbeat.touch)
+            self._heartbeat.touch()
 
     def _environment_changed(self, name: str) -> None:
         if self._deployer is None:
@@ -248,7 +250,6 @@ class App:
         except HeadgateError:
             self._watching.follow(name, None)
             self._events.publish("environments", "deleted", gone(name))
-        self._touch()
 
 
 def _only(passed: list[int]) -> int | None:

@@ -22,6 +22,11 @@ class Settle:
         self._first: float | None = None
         self._last = 0.0
 
+    @property
+    def at_once(self) -> bool:
+        """Whether a change is acted on without waiting for anything."""
+        return self._quiet <= 0
+
     def changed(self, now: float) -> None:
         """Note a change."""
         if self._first is None:

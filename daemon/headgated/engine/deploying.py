@@ -17,6 +17,7 @@ from headgated.core.deployment import (
     ConfigDeployment,
     DeploymentKind,
     SettingChange,
+    Trigger,
 )
 from headgated.core.environment import Environment, Hold, SourceMark
 from headgated.core.errors import (
@@ -42,6 +43,8 @@ from headgated.engine.wanted import Wanted
 
 log = logging.getLogger("headgated.deploy")
 
+FEW = 32
+"""Of no more changes than these no progress is told by auto-sync: they are done before anybody could look."""
 UNFINISHED = frozenset({"UNDO_FAILED", "STATE_NOT_WRITABLE"})
 """Reasons after which history may hold an intent that has to be brought to its end before anything else."""
 
@@ -82,7 +85,8 @@ class Deploying:
         record = lifecycle.start(record, utc_now())
         runtime.running = record
         self._ledger.update(record)
-        self._tell(runtime.name)
+        if record.trigger == Trigger.REQUEST:
+            self._tell(runtime.name)
         return record
 
     def stop(self, runtime: Runtime) -> None:
@@ -118,7 +122,8 @@ class Deploying:
         def progress(step: str, done: int, total: int) -> None:
             if step != "apply":
                 stop_if_cancelled(runtime, cancelled)
-            self._ledger.progress(record, step, done, total)
+            if total > FEW or record.trigger == Trigger.REQUEST:
+                self._ledger.progress(record, step, done, total)
 
         work = Work(plan, planned.content, record, environment.config_path, managed)
         carry_out = take_over if record.kind == DeploymentKind.ADOPT else execute

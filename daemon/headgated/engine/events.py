@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -108,20 +108,41 @@ class EventHub:
         self._subscriptions: set[Subscription] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._incoming: deque[tuple[Topic, EventKind, ConfigDeployment | EnvironmentView]] = deque()
+        self._rung = False
+        """The loop is about to look what has come in."""
+        self._listener: Callable[[], None] = lambda: None
 
     @property
     def revision(self) -> int:
         """The revision of the newest event."""
         return self._revision
 
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Deliver on `loop` from now on; events published before are dropped (nobody can have watched)."""
-        self._loop = loop
+    def bind(self, loop: asyncio.AbstractEventLoop, listener: Callable[[], None] = lambda: None) -> None:
+        """Deliver on `loop` from now on; events published before are dropped (nobody can have watched).
+
+        Args:
+            loop: where watchers live.
+            listener: called there after events were delivered, once for as many as came together.
+        """
+        self._loop, self._listener = loop, listener
 
     def publish(self, topic: Topic, kind: EventKind, value: ConfigDeployment | EnvironmentView) -> None:
         """Tell every watcher of `topic`. Never blocks; callable from any thread."""
-        if self._loop is not None and not self._closed:
-            self._loop.call_soon_threadsafe(self._deliver, topic, kind, value)
+        if self._loop is None or self._closed:
+            return
+        self._incoming.append((topic, kind, value))
+        if (
+            not self._rung
+        ):  # Each time the loop is woken, it takes its share of the interpreter from who works.
+            self._rung = True
+            self._loop.call_soon_threadsafe(self._deliver_all)
+
+    def _deliver_all(self) -> None:
+        self._rung = False
+        while self._incoming:
+            self._deliver(*self._incoming.popleft())
+        self._listener()
 
     def _deliver(self, topic: Topic, kind: EventKind, value: ConfigDeployment | EnvironmentView) -> None:
         self._revision += 1

@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -166,9 +166,30 @@ class Fleet:
 
     def changed(self, root: str) -> None:
         """Tell each subscriber of a source that it may have changed."""
-        for name in self._deployer.sources.subscribers(root):
+        self.changed_for(self._deployer.sources.subscribers(root))
+
+    def changed_for(self, names: Iterable[str]) -> None:
+        """Tell environments that a source of theirs may have changed."""
+        for name in names:
             if name in self._workers:
                 self._workers[name].changed()
+
+    def changed_at_once(self, root: str) -> list[str]:
+        """Have the subscribers of a source look that do nothing else now and need not let it settle; return the others.
+
+        Callable from any thread.
+        """
+        others = []
+        for name in self._deployer.sources.subscribers(root):
+            worker = self._workers.get(name)
+            if worker is None or not worker.take_turn():
+                others.append(name)
+                continue
+            try:
+                self._pool.submit(self.vigil.watched(worker.look_at_once, f"sync for {name}"))
+            except RuntimeError:  # The pool is closed: the daemon stops.
+                worker.end_turn()
+        return others
 
     def target_changed(self, name: str) -> None:
         """Have a target looked at, beside whatever its worker does: soon, and at most about once a second."""

@@ -1,7 +1,8 @@
 """The deployments that there are: those under way in memory, all of them on disk, each change of one told to watchers.
 
 A deployment that somebody asked for is on disk before the answer goes out; one that auto-sync begins is written when it is
-finished (until then its intent in history stands for it). One log line for each that ends.
+finished (until then its intent in history stands for it), and told, from its beginning on, when it shows progress or ends:
+waking those who listen must not hold up who works. One log line for each that ends.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Ledger:
         self._unsaved: dict[str, ConfigDeployment] = {}
         """Finished, and not on disk because the state directory could not be written."""
         self._told: dict[str, float] = {}
+        self._held: dict[str, list[ConfigDeployment]] = {}
+        """What is yet to be told of deployments that auto-sync has begun a moment ago."""
         self._lock = threading.Lock()
 
     def begin(
@@ -81,6 +84,8 @@ class Ledger:
         )
         if trigger == Trigger.REQUEST:
             self.store.create(record)
+        else:
+            self._held[deployment_id] = []
         self.update(record)
         return record
 
@@ -92,7 +97,11 @@ class Ledger:
         """Note how a deployment under way stands."""
         with self._lock:
             self._under_way[record.deployment_id] = record
-        self._publish(replace(record, changes=emptied(record.changes)))
+        held = self._held.get(record.deployment_id)
+        if held is not None:
+            held.append(record)
+        else:
+            self._publish(replace(record, changes=emptied(record.changes)))
 
     def progress(self, record: ConfigDeployment, step: str, done: int, total: int) -> None:
         """Note how far a deployment is; watchers hear of it a few times a second at most."""
@@ -100,6 +109,7 @@ class Ledger:
         if 0 < done < total and now - self._told.get(key, 0.0) < _PROGRESS_EVERY:
             return
         self._told[key] = now
+        self._release(key)
         self.update(replace(record, progress=Progress(step, done, total)))
 
     def finish(self, record: ConfigDeployment) -> None:
@@ -117,6 +127,7 @@ class Ledger:
         else:
             self._drop(record)
         finally:
+            self._release(record.deployment_id)
             self._publish(replace(record, changes=emptied(record.changes)))
             _log_outcome(record)
 
@@ -135,7 +146,13 @@ class Ledger:
     def forget(self, record: ConfigDeployment) -> None:
         """Drop a deployment that came to nothing new and never was on disk, after telling its watchers how it ended."""
         self._drop(record)
+        self._release(record.deployment_id)
         self._publish(replace(record, changes=emptied(record.changes)))
+
+    def _release(self, deployment_id: str) -> None:
+        """Tell what was held back."""
+        for record in self._held.pop(deployment_id, ()):
+            self._publish(replace(record, changes=emptied(record.changes)))
 
     def repeat_failure(self, old: ConfigDeployment, attempts: int) -> ConfigDeployment:
         """Note on the record of a failed attempt that it failed again in the same way."""

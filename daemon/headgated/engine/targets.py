@@ -12,21 +12,31 @@ class Watching:
 
     Args:
         watch, unwatch: told of each directory that is first or no longer asked for.
+        watch_target: told in place of `watch` where it is a target that is first asked for.
     """
 
-    def __init__(self, watch: Callable[[str], None], unwatch: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        watch: Callable[[str], None],
+        unwatch: Callable[[str], None],
+        watch_target: Callable[[str], None] | None = None,
+    ) -> None:
         self._watch, self._unwatch = watch, unwatch
+        self._watch_target = watch_target or watch
         self._asked: Counter[str] = Counter()
         self._targets: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def add(self, root: str) -> None:
         """Watch a directory."""
+        self._add(root, self._watch)
+
+    def _add(self, root: str, watch: Callable[[str], None]) -> None:
         with self._lock:
             self._asked[root] += 1
             first = self._asked[root] == 1
         if first:
-            self._watch(root)
+            watch(root)
 
     def remove(self, root: str) -> None:
         """Watch a directory no longer, unless somebody else asked for it."""
@@ -49,7 +59,7 @@ class Watching:
             else:
                 self._targets[name] = target
         if target is not None:
-            self.add(target)
+            self._add(target, self._watch_target)
         if old is not None:
             self.remove(old)
         return True

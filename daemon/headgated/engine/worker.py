@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 import traceback
 from collections import deque
@@ -22,7 +23,7 @@ from headgated.effects.logs import about
 from headgated.effects.scan import git_busy
 from headgated.engine.jobs import Job, Jobs
 from headgated.engine.runtime import Runtime
-from headgated.engine.syncing import Syncing
+from headgated.engine.syncing import Syncing, SyncOutcome
 
 log = logging.getLogger("headgated.sync")
 
@@ -42,7 +43,7 @@ class RunBlocking(Protocol):
 
 
 class Worker:
-    """Works for one environment. Lives on the loop; its methods are called there.
+    """Works for one environment. Lives on the loop; but for `take_turn` and `look_at_once` its methods are called there.
 
     Args:
         sources: the environment's source directories, looked up anew each time (for git checkouts in progress).
@@ -67,10 +68,15 @@ class Worker:
         self._git_since: float | None = None
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn = threading.Lock()
+        self._taken = self._awaited = False
+        """Somebody works right now; the loop waits for the end of that."""
 
     def start(self) -> None:
         """Begin to work; the first look is made at once."""
         self._runtime.stopping.clear()
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._work(), name=f"worker {self._runtime.name}")
 
     async def stop(self) -> None:
@@ -95,6 +101,22 @@ class Worker:
         """A source may have changed."""
         self._settle.changed(time.monotonic())
         self._wake.set()
+
+    def take_turn(self) -> bool:
+        """Reserve the next look for `look_at_once`, if nothing goes on and changes need not settle. Callable from any thread."""
+        with self._turn:
+            free = not (self._taken or self._stopping or self._queue) and self._settle.at_once
+            self._taken = self._taken or free
+            return free
+
+    def look_at_once(self) -> None:
+        """Look, in this thread: the way from a change to the target that wakes nobody else. Once for each `take_turn`."""
+        with about(environment=self._runtime.name):
+            outcome = self._look_here()
+        again = outcome.again_in is not None
+        if (self.end_turn() or again) and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the daemon stops.
+                self._loop.call_soon_threadsafe(self._looked, outcome)
 
     def nudge(self) -> None:
         """Look soon, whether anything changed or not."""
@@ -133,15 +155,34 @@ class Worker:
     async def _work_on(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            if self._queue:
-                await self._carry_out(self._queue.popleft())
-                continue
             due = self._due()
-            if due is not None and due <= time.monotonic():
-                await self._look()
+            ready = self._queue or (due is not None and due <= time.monotonic())
+            if ready and self._begin_turn():
+                try:
+                    await (self._carry_out(self._queue.popleft()) if self._queue else self._look())
+                finally:
+                    self.end_turn()
                 continue
+            pause = None if ready or due is None else due - time.monotonic()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), None if due is None else due - time.monotonic())
+                await asyncio.wait_for(self._wake.wait(), pause)
+        while (
+            not self._begin_turn()
+        ):  # Whoever looks at once ends it here, or where it changes the target already.
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _begin_turn(self) -> bool:
+        with self._turn:
+            free, self._taken = not self._taken, True
+            self._awaited = not free
+            return free
+
+    def end_turn(self) -> bool:
+        """Let others work; tell whether the loop waits for that. Callable from any thread."""
+        with self._turn:
+            awaited, self._taken, self._awaited = self._awaited, False, False
+            return awaited
 
     def _due(self) -> float | None:
         times = [at for at in (self._settle.due(), self._look_at) if at is not None]
@@ -161,32 +202,34 @@ class Worker:
         self.nudge()
 
     async def _look(self) -> None:
-        if await self._wait_for_git():
-            return
         self._settle.acted()
         self._look_at = None
+        self._looked(await self._run_blocking(self._look_here))
+
+    def _look_here(self) -> SyncOutcome:
+        """Look, in whatever thread has the turn."""
         try:
-            outcome = await self._run_blocking(self._syncing.sync, self._runtime)
+            if self._waits_for_git():
+                return SyncOutcome(GIT_POLL)
+            return self._syncing.sync(self._runtime)
         except Exception:
             log.exception("cannot look at %s; trying again in %d s", self._runtime.name, AFTER_SURPRISE)
-            self._look_in(AFTER_SURPRISE)
-            return
+            return SyncOutcome(AFTER_SURPRISE)
+
+    def _looked(self, outcome: SyncOutcome) -> None:
         if outcome.again_in is not None:
             self._look_in(outcome.again_in)
+        self._wake.set()
 
-    async def _wait_for_git(self) -> bool:
+    def _waits_for_git(self) -> bool:
         """Tell whether a git checkout is in progress in a source and should still be waited for."""
-        if not await self._run_blocking(_any_git_busy, self._sources()):
+        if not any(git_busy(root) for root in self._sources()):
             self._git_since = None
             return False
         now = time.monotonic()
         if self._git_since is None:
             self._git_since = now
-        if now - self._git_since > self._git_wait:
-            return False
-        self._settle.acted()
-        self._look_at = now + GIT_POLL
-        return True
+        return now - self._git_since <= self._git_wait
 
     def _look_in(self, seconds: float) -> None:
         at = time.monotonic() + seconds
@@ -199,7 +242,3 @@ class Worker:
             hint="ask for it again when the daemon is back",
         )
         self._jobs.refuse(job, error)
-
-
-def _any_git_busy(roots: tuple[str, ...]) -> bool:
-    return any(git_busy(root) for root in roots)

@@ -41,8 +41,10 @@ class Keeper:
         on_state: Callable[[WatchState], None],
         pace: Pace,
         clock: Callable[[], float],
+        linger: float = 0.0,
     ) -> None:
         self._root = root
+        self._linger = linger
         self._mailbox = mailbox
         self._mounts = mounts
         self._on_state = on_state
@@ -222,7 +224,7 @@ class Keeper:
         try:
             from headgated.effects.watch.lookout import Lookout  # noqa: PLC0415  # the import is part of the trial
 
-            lookout = Lookout(self._root, standing, self._mailbox, self._bell)
+            lookout = Lookout(self._root, standing, self._mailbox, self._bell, self._linger)
         except OSError as error:
             self._refusal = error.strerror or str(error)
             return None

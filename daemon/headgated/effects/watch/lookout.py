@@ -25,7 +25,9 @@ class Lookout:
         OSError: if there can be no reader: too many instances, watches or open files, or it does not answer.
     """
 
-    def __init__(self, root: str, standing: Standing, mailbox: Mailbox, bell: Bell) -> None:
+    def __init__(
+        self, root: str, standing: Standing, mailbox: Mailbox, bell: Bell, linger: float = 0.0
+    ) -> None:
         if names := missing():
             raise AttributeError(f"it has no {', '.join(names)}")
         self.trouble = ""
@@ -33,7 +35,7 @@ class Lookout:
         self._bell = bell
         self._watches: Watches | None = None
         with ExitStack() as undo:
-            reader = Reader(self._report)
+            reader = Reader(self._report, linger)
             reader.start()
             undo.callback(reader.retire)
             self._reader = reader

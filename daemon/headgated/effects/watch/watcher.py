@@ -56,8 +56,10 @@ class Watcher:
         self._mounts = Mounts()
         self._dispatch = Dispatch(on_change)
 
-    def add(self, root: str) -> None:
+    def add(self, root: str, *, linger: float = 0.0) -> None:
         """Watch the directory `root`; if there is none, look for it until there is. Again: nothing.
+
+        With `linger`, changes are told some seconds later: cheaper where there are many and none is urgent.
 
         Every change made after this returned is told; what is there already is for the caller to scan, now. Should setting up
         take longer than ten seconds (a file system that hangs, millions of directories), it goes on by itself and ends with
@@ -69,7 +71,7 @@ class Watcher:
             keeper = self._keepers.get(root)
             if keeper is None:
                 mailbox = self._dispatch.mailbox(root)
-                keeper = Keeper(root, mailbox, self._mounts, self._on_state, self._pace, self._clock)
+                keeper = Keeper(root, mailbox, self._mounts, self._on_state, self._pace, self._clock, linger)
                 keeper.start()
                 self._keepers[root] = keeper
         keeper.begun(PATIENCE)

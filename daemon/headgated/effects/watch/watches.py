@@ -21,6 +21,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from headgated.core.paths import escape, join
+from headgated.core.steps import OWN_PREFIX
 from headgated.effects.watch.reader import CONTENT, Descriptor, Event, Flag, Reader, mask
 from headgated.effects.watch.register import Register
 
@@ -42,7 +43,7 @@ class _Grip(Enum):
 
 
 class Watches:
-    """The watches on all directories at and below `base`, but for the inside of `.git`.
+    """The watches on all directories at and below `base`, but for the inside of `.git` and of our own temporaries.
 
     Args:
         reader: registers them, and calls back.
@@ -113,6 +114,8 @@ class Watches:
     def on_event(self, event: Event) -> None:
         """Note what an event is about. Called by the reader; O(1)."""
         flags, name = event.mask, event.name
+        if name.startswith(OWN_PREFIX):
+            return  # Our own temporary, at a target: what becomes of it is told under the name that it gets.
         with self._lock:
             for directory in self._register.paths(event.wd):
                 path = join(directory, name) if name else directory
@@ -181,7 +184,11 @@ class Watches:
             return []
         try:
             with os.scandir(os.path.join(self._base, path)) as entries:
-                return [join(path, entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+                return [
+                    join(path, entry.name)
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(OWN_PREFIX)
+                ]
         except OSError as error:
             with self._lock:
                 if error.errno not in _GONE:
