@@ -20,11 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from headgated.api.calls import CallLimits
+from headgated.api.door import DoorLimits
 from headgated.api.server import ApiServer
-from headgated.core.config import Settings
+from headgated.api.terms import Terms
+from headgated.core.config import ApiSettings, Settings
 from headgated.core.deployment import ConfigDeployment
+from headgated.core.environment import EnvironmentType
 from headgated.core.errors import HeadgateError, NotFoundError, RefusedError
 from headgated.core.orders import Caller
+from headgated.core.roles import DEFAULT_GRANTS, Roles
+from headgated.effects.accounts import roles_of
 from headgated.effects.systemd import notify, take_passed, watchdog_seconds
 from headgated.effects.watch import Watcher
 from headgated.engine.configuration import Configuration
@@ -38,6 +44,7 @@ from headgated.engine.overview import gone, view
 from headgated.engine.syncing import Syncing
 from headgated.engine.targets import Watching
 from headgated.engine.tidying import Tidying
+from headgated.engine.views import Problem
 from headgated.engine.vigil import Vigil
 
 log = logging.getLogger("headgated")
@@ -93,6 +100,8 @@ class App:
         period = watchdog_seconds()
         self._vigil = Vigil() if period is None else Vigil(period)
         self._watching: Watching
+        self._types: dict[str, EnvironmentType] = {}
+        """Of every environment there is or was; one that is gone is told of to those who might see it."""
         self.control: Control
 
     async def __aenter__(self) -> Self:
@@ -144,12 +153,15 @@ class App:
         inspection = Inspection(deployer, watcher, self._version)
         configuration = Configuration(self._settings, self._read_again, deployer.problems)
         self.control = Control(deployer, fleet, syncing, inspection, self._events, configuration)
+        roles, doubts = await asyncio.to_thread(roles_of, self._settings.grants)
         server = ApiServer(
             self.control,
             socket=self._places.socket,
             runtime_dir=self._runtime_dir(),
             socket_group=_existing(self._places.socket_group) if passed is None else None,
+            socket_mode=self._settings.daemon.socket_mode,
             passed=passed,
+            terms=_terms(roles, self._settings.api),
         )
         self._stack.push_async_callback(_end_work, fleet)
         fleet.start()
@@ -162,6 +174,9 @@ class App:
         self._stack.push_async_callback(tidying.stop)
         tidying.start()
         configuration.follow(partial(_prepare, deployer, fleet, watcher, tidying))
+        doubtful = Doubts(deployer.problems, self._settings.grants != DEFAULT_GRANTS)
+        doubtful.tell(doubts)
+        configuration.follow(partial(_prepare_api, server, doubtful))
         count = len(deployer.list_environments())
         log.info("headgated %s serves %d environment(s) at %s", self._version, count, server.address)
         heartbeat = Heartbeat(fleet, inspection.environments, watchdog_seconds())
@@ -202,6 +217,7 @@ class App:
             unwatch=self._watching.remove,
         )
         for environment in deployer.list_environments():
+            self._types[environment.name] = environment.type
             self._watching.follow(environment.name, environment.config_path)
         return deployer
 
@@ -244,12 +260,13 @@ class App:
             return
         try:
             environment = self._deployer.get_environment_config(name)
+            self._types[name] = environment.type
             if self._watching.follow(name, environment.config_path):
                 self._target_changed(name, None)
             self._events.publish("environments", "updated", view(environment, self._deployer.runtime(name)))
         except HeadgateError:
             self._watching.follow(name, None)
-            self._events.publish("environments", "deleted", gone(name))
+            self._events.publish("environments", "deleted", gone(name, self._types[name]))
 
 
 def _only(passed: list[int]) -> int | None:
@@ -280,6 +297,42 @@ def _prepare(
         logging.getLogger().setLevel(settings.daemon.log_level.upper())
 
     return commit
+
+
+def _prepare_api(server: ApiServer, doubtful: Doubts, settings: Settings) -> Callable[[], None]:
+    """Return what has the API go by other settings."""
+    roles, doubts = roles_of(settings.grants)
+
+    def commit() -> None:
+        server.go_by(_terms(roles, settings.api))
+        doubtful.explicit = settings.grants != DEFAULT_GRANTS
+        doubtful.tell(doubts)
+
+    return commit
+
+
+class Doubts:
+    """Grants to users and groups that there are none of, told as problems; not those that nobody wrote down."""
+
+    def __init__(self, problems: list[Problem], explicit: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+        self._problems, self.explicit = problems, explicit
+        self._told: list[Problem] = []
+
+    def tell(self, doubts: list[str]) -> None:
+        """Tell of these, and of no others any more."""
+        for problem in self._told:
+            self._problems.remove(problem)
+        hint = "mend [[grants]] in the configuration, or create it; then headgate reload"
+        self._told = [Problem("GRANT_TO_NOBODY", doubt, hint) for doubt in doubts if self.explicit]
+        for problem in self._told:
+            log.warning("%s", problem.message)
+        self._problems += self._told
+
+
+def _terms(roles: Roles, api: ApiSettings) -> Terms:
+    door = DoorLimits(api.connections, api.connections_per_user, first_bytes=api.first_bytes)
+    calls = CallLimits(api.calls, api.calls_per_user, api.watchers, api.watchers_per_user)
+    return Terms(roles, DoorLimits.within_descriptors(door), calls)
 
 
 async def _end_work(fleet: Fleet) -> None:

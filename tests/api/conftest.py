@@ -19,6 +19,9 @@ from headgate.v1.deployment_pb2_grpc import DeploymentServiceStub
 from headgate.v1.environment_pb2_grpc import EnvironmentServiceStub
 from headgated.api.door import DoorLimits
 from headgated.api.server import ApiServer
+from headgated.api.terms import Terms
+from headgated.core.roles import Grant, Roles
+from headgated.effects.accounts import roles_of
 
 
 async def wait_until(holds: Callable[[], bool], *, within: float = 5.0) -> None:
@@ -41,6 +44,11 @@ def short_dir() -> Iterator[Path]:
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory)
+
+
+def granted(*grants: Grant) -> Roles:
+    """Return roles by which these grants hold; this process may do everything."""
+    return roles_of(grants)[0]
 
 
 class Served:
@@ -69,7 +77,10 @@ async def served(short_dir: Path) -> AsyncIterator[Served]:
         MemoryControl(),
         socket=short_dir / "headgate.sock",
         runtime_dir=short_dir / "run",
-        limits=DoorLimits(connections=400, per_user=300, first_bytes=1.0),
+        terms=Terms(
+            granted(Grant(role="deployer", users=("65534", "54321"))),
+            DoorLimits(connections=400, per_user=300, first_bytes=1.0),
+        ),
     )
     await server.start()
     served = Served(server, short_dir)

@@ -116,6 +116,9 @@ class MemoryControl(Control):
         auto_sync = draft.auto_sync if auto_sync_given else auto_sync_by_default(draft.type)
         return self.put(replace(draft, auto_sync=auto_sync, created_at=NOW, updated_at=NOW))
 
+    def type_of(self, name: str) -> str | None:
+        return self.environments[name].type if name in self.environments else None
+
     async def get_environment(self, name: str) -> EnvironmentView:
         await self._enter("get environment", name)
         return self._view(name)

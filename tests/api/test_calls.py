@@ -49,12 +49,12 @@ async def test_streams_of_one_user_leave_room_for_another() -> None:
 
 async def test_streams_leave_room_for_other_calls_and_those_are_bounded_too() -> None:
     calls = Calls(CallLimits(answers=2, streams=1))
-    tasks = [await hold(calls.stream(1)), await hold(calls.answer()), await hold(calls.answer())]
+    tasks = [await hold(calls.stream(1)), await hold(calls.answer(1)), await hold(calls.answer(1))]
     with pytest.raises(LimitError) as refused:
-        _ = await hold(calls.answer())
+        _ = await hold(calls.answer(1))
     assert refused.value.reason == "TOO_MANY_CALLS"
     await end(tasks.pop())
-    tasks.append(await hold(calls.answer()))
+    tasks.append(await hold(calls.answer(1)))
     await end(*tasks)
 
 
@@ -79,7 +79,7 @@ async def test_finish_cuts_streams_short_and_waits_for_changes() -> None:
 
 async def test_finish_gives_up_after_its_grace(caplog: pytest.LogCaptureFixture) -> None:
     calls = Calls()
-    stuck = await hold(calls.answer())
+    stuck = await hold(calls.answer(1))
     started = time.monotonic()
     await calls.finish(0.1)
     assert 0.1 <= time.monotonic() - started < 2
@@ -90,7 +90,7 @@ async def test_finish_gives_up_after_its_grace(caplog: pytest.LogCaptureFixture)
 async def test_calls_after_the_end_are_refused() -> None:
     calls = Calls()
     await calls.finish(0)
-    for late in (calls.answer(), calls.stream(1)):
+    for late in (calls.answer(1), calls.stream(1)):
         with pytest.raises(UnavailableError) as refused:
             _ = await hold(late)
         assert refused.value.reason == "STOPPING"
@@ -108,3 +108,17 @@ async def test_change_gives_its_result_or_its_error() -> None:
     assert await calls.change(works()) == 5
     with pytest.raises(ValueError, match="no"):
         await calls.change(fails())
+
+
+async def test_calls_of_one_user_leave_room_for_those_of_another() -> None:
+    calls = Calls(CallLimits(answers=4, answers_per_user=2))
+    tasks = [await hold(calls.answer(1)), await hold(calls.answer(1))]
+    with pytest.raises(LimitError):
+        _ = await hold(calls.answer(1))
+    tasks.append(await hold(calls.answer("dns:ci.example.org")))
+    calls.limit(CallLimits(answers=4, answers_per_user=3))
+    tasks.append(await hold(calls.answer(1)))
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert not calls._askers

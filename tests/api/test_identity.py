@@ -24,7 +24,9 @@ def peer(address: bytes) -> str:
 
 
 async def test_identity_carries_who_the_client_is(identities: Identities) -> None:
-    assert identities.caller_of(peer(identities.address(ANN))) == Caller("ann", 1000, 100, 4321)
+    assert identities.caller_of(peer(identities.address(ANN))) == Caller(
+        "ann", 1000, 100, 4321, frozenset({100})
+    )
 
 
 async def test_identity_of_a_user_without_a_name_shows_its_number(identities: Identities) -> None:

@@ -27,6 +27,7 @@ from tests.api.memory import MemoryControl, deployment
 from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2
 from headgated.api.door import DoorLimits
 from headgated.api.server import SERVICES, ApiServer
+from headgated.api.terms import Terms
 from headgated.core.errors import RefusedError, UnavailableError
 
 STATUS = daemon_pb2.GetStatusRequest()
@@ -373,7 +374,7 @@ async def test_stop_with_a_client_that_never_leaves_ends_all_the_same(served: Se
 
 
 async def test_server_with_small_limits_turns_clients_away_and_recovers(short_dir: Path) -> None:
-    server = made(short_dir, limits=DoorLimits(connections=10, per_user=3, reserved=0))
+    server = made(short_dir, terms=Terms(door=DoorLimits(connections=10, per_user=3, reserved=0)))
     await server.start()
     served = Served(server, short_dir)
     kept = [await asyncio.open_unix_connection(served.socket) for _ in range(3)]

@@ -29,7 +29,13 @@ from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder,
 from headgated.engine.control import Control
 from headgated.engine.views import FileDiff
 
-ME = Caller(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.getgid(), os.getpid())
+ME = Caller(
+    pwd.getpwuid(os.getuid()).pw_name,
+    os.getuid(),
+    os.getgid(),
+    os.getpid(),
+    frozenset({os.getgid(), *os.getgroups()}),
+)
 WEB = wire.Environment(
     name="web", type=wire.ENVIRONMENT_TYPE_STAGING, config_path="/srv/web", sources=["/src/web"]
 )

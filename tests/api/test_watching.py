@@ -12,6 +12,8 @@ from tests.api.conftest import Served, wait_until
 from tests.api.memory import FILE, deployment, environment
 
 from headgate.v1 import deployment_pb2, environment_pb2 as wire
+from headgated.api.calls import CallLimits
+from headgated.api.terms import Terms
 from headgated.core.deployment import Changes, DeploymentStatus, FileChange
 from headgated.core.orders import Caller
 from headgated.engine.events import QUEUE
@@ -211,6 +213,7 @@ async def test_change_while_the_beginning_is_read_is_not_lost(served: Served) ->
 
 
 async def test_watchers_leave_room_for_other_calls(served: Served) -> None:
+    served.server.go_by(Terms(calls=CallLimits(streams_per_user=100)))
     streams = [
         served.deployments.WatchDeployments(deployment_pb2.WatchDeploymentsRequest()) for _ in range(100)
     ]

@@ -19,6 +19,9 @@ from headgated.core.errors import HeadgateError, LimitError, UnavailableError
 
 T = TypeVar("T")
 
+Who = int | str | None
+"""A user as calls are counted: a uid, or the name in a certificate."""
+
 _log = logging.getLogger(__name__)
 STREAM_GRACE = 0.5
 """Seconds in which a stream that was told to end must have ended; a client that does not read gets no more."""
@@ -26,11 +29,12 @@ STREAM_GRACE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """How much runs at once."""
+    """How much runs at once; a user is a uid, or over the network the name in a certificate."""
 
     answers: int = 1000
-    streams: int = 500
-    streams_per_user: int = 100
+    answers_per_user: int = 500
+    streams: int = 2000
+    streams_per_user: int = 1200
 
 
 class Calls:
@@ -41,29 +45,38 @@ class Calls:
         self._answers: set[asyncio.Task[Any]] = set()
         self._streams: set[asyncio.Task[Any]] = set()
         self._changes: set[asyncio.Task[Any]] = set()
-        self._watchers: Counter[int | None] = Counter()
+        self._watchers: Counter[Who] = Counter()
+        self._askers: Counter[Who] = Counter()
         self._finishing = False
 
+    def limit(self, limits: CallLimits) -> None:
+        """Go by other limits from now on; what runs goes on."""
+        self._limits = limits
+
     @contextmanager
-    def answer(self) -> Iterator[None]:
+    def answer(self, user: Who) -> Iterator[None]:
         """Count the present task as a call that is being answered.
 
         Raises:
-            LimitError: too many are.
+            LimitError: too many are, or too many of this user's.
             UnavailableError: the daemon stops.
         """
         self._refuse_when_finishing()
-        if len(self._answers) >= self._limits.answers:
+        if len(self._answers) >= self._limits.answers or self._askers[user] >= self._limits.answers_per_user:
             raise _too_many("calls", "TOO_MANY_CALLS")
         task = _present()
         self._answers.add(task)
+        self._askers[user] += 1
         try:
             yield
         finally:
             self._answers.discard(task)
+            self._askers[user] -= 1
+            if not self._askers[user]:
+                del self._askers[user]
 
     @contextmanager
-    def stream(self, uid: int | None) -> Iterator[None]:
+    def stream(self, user: Who) -> Iterator[None]:
         """Count the present task as a stream to a user.
 
         Raises:
@@ -71,18 +84,21 @@ class Calls:
             UnavailableError: the daemon stops.
         """
         self._refuse_when_finishing()
-        if len(self._streams) >= self._limits.streams or self._watchers[uid] >= self._limits.streams_per_user:
+        if (
+            len(self._streams) >= self._limits.streams
+            or self._watchers[user] >= self._limits.streams_per_user
+        ):
             raise _too_many("streams", "TOO_MANY_STREAMS")
         task = _present()
         self._streams.add(task)
-        self._watchers[uid] += 1
+        self._watchers[user] += 1
         try:
             yield
         finally:
             self._streams.discard(task)
-            self._watchers[uid] -= 1
-            if not self._watchers[uid]:
-                del self._watchers[uid]
+            self._watchers[user] -= 1
+            if not self._watchers[user]:
+                del self._watchers[user]
 
     async def change(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` to its end, also when whoever waits for it is cancelled."""

@@ -32,14 +32,20 @@ class Upstream:
             BlockingIOError: too many connections wait to be accepted just now; try again.
             OSError: nobody is there.
         """
+        address = self._identities.address(client)
         upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            upstream.bind(self._identities.address(client))
+            upstream.bind(address)
             upstream.connect(self._path)
         except OSError:
             upstream.close()
+            self._identities.forget(address)
             raise
         return upstream
+
+    def forget(self, address: bytes) -> None:
+        """Forget who a connection was made for, by the address that it came from: it has ended."""
+        self._identities.forget(address)
 
 
 class Connection:
@@ -62,6 +68,7 @@ class Connection:
         self._closed = closed
         self._loop = asyncio.get_running_loop()
         self._relay: Relay | None = None
+        self._address = b""
         self._learning: asyncio.Task[None] | None = None
         self._deadline = self._loop.time() + patience
         self._timer = self._loop.call_at(self._deadline, self.close)
@@ -112,5 +119,10 @@ class Connection:
             _log.exception("cannot reach the API behind the door")
             self.close()
             return
-        self._relay = Relay(self._client, upstream, buffer=self._buffer, closed=lambda: self._closed(self))
+        self._address = upstream.getsockname()
+        self._relay = Relay(self._client, upstream, buffer=self._buffer, closed=self._relayed)
         self._relay.start()
+
+    def _relayed(self) -> None:
+        self._upstream.forget(self._address)
+        self._closed(self)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import errno
 import logging
 import os
 import resource
@@ -28,6 +30,9 @@ from headgated.core.orders import Caller
 
 _log = logging.getLogger(__name__)
 _PEERCRED = struct.Struct("iII")
+_SO_PEERGROUPS = 59  # asm-generic/socket.h; Python's socket does not name it
+_MOST_GROUPS_BYTES = 65536 * 4  # NGROUPS_MAX
+_FEW_GROUPS_BYTES = 1024
 _AT_ONCE = 32
 _BREATH = 0.5
 _FEWEST = 32
@@ -45,14 +50,15 @@ class DoorLimits:
     """Seconds that a client may be silent after it has connected."""
 
     @classmethod
-    def within_descriptors(cls) -> DoorLimits:
+    def within_descriptors(cls, wanted: DoorLimits | None = None) -> DoorLimits:
         """Return limits that fit into the descriptors this process may open: three for each connection, half for others."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = cls()
+        wanted = wanted or cls()
         if soft == resource.RLIM_INFINITY or soft >= wanted.connections * 6:
             return wanted
         connections = max(_FEWEST, soft // 6)
-        return cls(connections, min(wanted.per_user, connections - wanted.reserved))
+        per_user = min(wanted.per_user, connections - wanted.reserved)
+        return cls(connections, per_user, first_bytes=wanted.first_bytes)
 
 
 class Door:
@@ -70,6 +76,10 @@ class Door:
         self._empty = asyncio.Event()
         self._accepting: asyncio.TimerHandle | None = None
         self._full = False
+
+    def limit(self, limits: DoorLimits) -> None:
+        """Go by other limits from now on; who is in stays."""
+        self._limits = limits
 
     @property
     def connections(self) -> int:
@@ -183,4 +193,24 @@ class Door:
 
 def _credentials(client: socket.socket) -> Credentials:
     raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
-    return Credentials(*_PEERCRED.unpack(raw))
+    pid, uid, gid = _PEERCRED.unpack(raw)
+    return Credentials(pid, uid, gid, _groups(client))
+
+
+def _groups(client: socket.socket) -> frozenset[int]:
+    """Return the supplementary groups that the client had when it connected; none where the kernel does not tell."""
+    try:
+        raw = client.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _FEW_GROUPS_BYTES)
+    except OSError as error:
+        raw = _many_groups(client) if error.errno == errno.ERANGE else b""
+    return frozenset(struct.unpack(f"{len(raw) // 4}I", raw))
+
+
+def _many_groups(client: socket.socket) -> bytes:
+    """Ask as C does: Python's `getsockopt` takes at most 1,024 bytes."""
+    room = ctypes.create_string_buffer(_MOST_GROUPS_BYTES)
+    length = ctypes.c_uint32(len(room))
+    failed = ctypes.CDLL(None).getsockopt(
+        client.fileno(), socket.SOL_SOCKET, _SO_PEERGROUPS, room, ctypes.byref(length)
+    )
+    return b"" if failed else room.raw[: length.value]

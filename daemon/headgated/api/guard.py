@@ -1,6 +1,6 @@
 """What stands before and behind every handler, so that none can forget it.
 
-Before: the caller is known, the call is within limits, the request is a message of its type. Behind: each of Headgate's errors
+Before: the caller is known and may do that (see `access`), the call is within limits, the request is a message of its type. Behind: each of Headgate's errors
 becomes its status, anything else INTERNAL with an id that the log has too and no word of what it was; an answer that is too
 large says so. Cancellation always passes: gRPC leaks a call whose handler swallows it.
 """
@@ -11,16 +11,17 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
+from headgated.api.access import Access
 from headgated.api.calls import Calls
 from headgated.api.convert.values import MEBIBYTE, MESSAGE_LIMIT
 from headgated.api.errors import internal_status, status_of
+from headgated.api.streams import Streams
 from headgated.core.errors import Fault, HeadgateError, InvalidRequestError, LimitError
 from headgated.core.orders import Caller
 
@@ -35,8 +36,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class Guard:
     """Stands in for a server where handlers are added to it, and guards each of them."""
 
-    def __init__(self, server: grpc.aio.Server, caller_of: Callable[[str], Caller], calls: Calls) -> None:
-        self._server, self._caller_of, self._calls = server, caller_of, calls
+    def __init__(self, server: grpc.aio.Server, access: Access, calls: Calls, streams: Streams) -> None:
+        self._server, self._access, self._calls, self._streams = server, access, calls, streams
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code gives the same handlers to `add_registered_method_handlers`."""
@@ -65,9 +66,11 @@ class Guard:
 
         async def answer(raw: bytes, context: Context) -> bytes:
             try:
-                self._caller_of(context.peer())
-                with self._calls.answer():
-                    work = handle(_parsed(handler, raw), context)
+                caller = self._access.caller(context)
+                with self._calls.answer(_counted(caller)):
+                    request = _parsed(handler, raw)
+                    self._access.demand(caller, method, request)
+                    work = handle(request, context)
                     return _sendable(await (work if reads else self._calls.change(work)))
             except (asyncio.CancelledError, grpc.aio.BaseError):
                 raise
@@ -81,8 +84,10 @@ class Guard:
         handle: Any = handler.unary_stream
 
         async def stream(raw: bytes, context: Context) -> None:
-            async def work() -> None:
-                await handle(_parsed(handler, raw), context)
+            async def work(caller: Caller) -> None:
+                request = _parsed(handler, raw)
+                with self._streams.open(caller, method, request):
+                    await handle(request, context)
 
             await self._streamed(method, context, work)
 
@@ -94,18 +99,22 @@ class Guard:
         handle: Any = handler.stream_stream
 
         async def converse(requests: AsyncIterator[Any], context: Context) -> None:
-            async def work() -> None:
-                async for answer in handle(requests, context):
-                    await context.write(answer)
+            async def work(caller: Caller) -> None:
+                with self._streams.open(caller, method, None):
+                    async for answer in handle(requests, context):
+                        await context.write(answer)
 
             await self._streamed(method, context, work)
 
         return converse
 
-    async def _streamed(self, method: str, context: Context, work: Callable[[], Awaitable[None]]) -> None:
+    async def _streamed(
+        self, method: str, context: Context, work: Callable[[Caller], Awaitable[None]]
+    ) -> None:
         try:
-            with self._stream_of(context):
-                await work()
+            caller = self._access.caller(context)
+            with self._calls.stream(_counted(caller)):
+                await work(caller)
                 return
         except (asyncio.CancelledError, grpc.aio.BaseError):
             raise
@@ -113,8 +122,9 @@ class Guard:
             status = _told(method, error)
         await context.abort_with_status(status)
 
-    def _stream_of(self, context: Context) -> AbstractContextManager[None]:
-        return self._calls.stream(self._caller_of(context.peer()).uid)
+
+def _counted(caller: Caller) -> int | str | None:
+    return caller.user if caller.certificates else caller.uid
 
 
 def _parsed(handler: Handler, raw: bytes) -> Any:  # noqa: ANN401 - a message of the handler's

@@ -32,6 +32,8 @@ class Credentials:
     pid: int
     uid: int
     gid: int
+    groups: frozenset[int] = frozenset()
+    """Supplementary ones (SO_PEERGROUPS)."""
 
 
 class Identities:
@@ -41,11 +43,20 @@ class Identities:
         self._names = names
         self._key = secrets.token_bytes(32)
         self._numbers = itertools.count(1)
+        self._groups: dict[str, frozenset[int]] = {}
+        """Supplementary groups, by the number of the connection: they do not fit into its name."""
 
     def address(self, client: Credentials) -> bytes:
         """Return the abstract address to connect from on behalf of `client`; another one at each call."""
-        name = f"{_PREFIX}/{client.uid}/{client.gid}/{client.pid}/{next(self._numbers)}"
+        number = str(next(self._numbers))
+        if client.groups:
+            self._groups[number] = client.groups
+        name = f"{_PREFIX}/{client.uid}/{client.gid}/{client.pid}/{number}"
         return f"\0{name}/{self._seal(name)}".encode()
+
+    def forget(self, address: bytes) -> None:
+        """Forget what is kept of a connection, which has ended. Nobody shall hold a role by a group that could not be told any more."""
+        self._groups.pop(address.decode().split("/")[4], None)
 
     def caller_of(self, peer: str) -> Caller:
         """Return who is behind a connection, as gRPC names it in `ServicerContext.peer()`.
@@ -60,8 +71,9 @@ class Identities:
                 reason="CALLER_UNKNOWN",
                 hint="connect to the daemon's public socket",
             )
-        _, uid, gid, pid, _ = name.split("/")
-        return Caller(self._names.of(int(uid)), int(uid), int(gid), int(pid))
+        _, uid, gid, pid, number = name.split("/")
+        groups = self._groups.get(number, frozenset()) | {int(gid)}
+        return Caller(self._names.of(int(uid)), int(uid), int(gid), int(pid), groups)
 
     def _seal(self, name: str) -> str:
         return hashlib.blake2b(name.encode(), key=self._key, digest_size=16).hexdigest()

@@ -19,9 +19,10 @@ from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2
 from headgate.v1.daemon_pb2_grpc import add_DaemonServiceServicer_to_server
 from headgate.v1.deployment_pb2_grpc import add_DeploymentServiceServicer_to_server
 from headgate.v1.environment_pb2_grpc import add_EnvironmentServiceServicer_to_server
+from headgated.api.access import Access
 from headgated.api.calls import Calls
 from headgated.api.convert.values import MESSAGE_LIMIT
-from headgated.api.door import Door, DoorLimits
+from headgated.api.door import Door
 from headgated.api.guard import Guard
 from headgated.api.listener import Listener
 from headgated.api.noise import quieten
@@ -29,6 +30,8 @@ from headgated.api.private import private_socket
 from headgated.api.servicers.daemon import DaemonServicer
 from headgated.api.servicers.deployment import DeploymentServicer
 from headgated.api.servicers.environment import EnvironmentServicer
+from headgated.api.streams import Streams
+from headgated.api.terms import Terms
 from headgated.core.errors import UnavailableError
 from headgated.engine.control import Control
 
@@ -67,7 +70,7 @@ class ApiServer:
         socket_group: str | int | None = None,
         socket_mode: int = 0o660,
         passed: int | None = None,
-        limits: DoorLimits | None = None,
+        terms: Terms | None = None,
     ) -> None:
         """Make a server that does nothing yet.
 
@@ -78,15 +81,18 @@ class ApiServer:
             socket_group: name or number of the group that may connect; None: the daemon's own.
             socket_mode: permission bits of the public socket.
             passed: descriptor of a listening socket that systemd passed.
-            limits: how much the door lets in; None: as much as this process may open descriptors for.
+            terms: who may do what and how much at once, at first; None: the defaults, and nobody else than root and our own user.
         """
         self._control, self._socket, self._runtime_dir = control, socket, runtime_dir
-        self._group, self._mode, self._passed, self._limits = socket_group, socket_mode, passed, limits
+        self._group, self._mode, self._passed = socket_group, socket_mode, passed
+        self._terms = terms or Terms()
         self._health = health.aio.HealthServicer()
-        self._calls = Calls()
+        self._calls = Calls(self._terms.calls)
         self._cleanup = contextlib.ExitStack()
         self._server: grpc.aio.Server | None = None
         self._door: Door | None = None
+        self._access: Access | None = None
+        self._streams: Streams | None = None
 
     @property
     def connections(self) -> int:
@@ -110,7 +116,7 @@ class ApiServer:
             private = cleanup.enter_context(private_socket(self._runtime_dir))
             listener = self._listener()
             cleanup.callback(listener.close)
-            self._door = Door(listener, private, limits=self._limits)
+            self._door = Door(listener, private, limits=self._terms.door)
             self._server = await self._serving(self._door, private)
             await self.report(serving=True)
             self._door.open()
@@ -131,6 +137,15 @@ class ApiServer:
         await door.empty(_LEAVE)
         self._cleanup.close()
 
+    def go_by(self, terms: Terms) -> None:
+        """Go by other terms from now on, also for streams that are open."""
+        self._terms = terms
+        self._calls.limit(terms.calls)
+        if self._door is not None and self._access is not None and self._streams is not None:
+            self._door.limit(terms.door)
+            self._access.go_by(terms.roles)
+            self._streams.look_anew()
+
     async def report(self, *, serving: bool) -> None:
         """Tell those who ask for the daemon's health whether it is well."""
         status = (
@@ -150,10 +165,12 @@ class ApiServer:
 
     async def _serving(self, door: Door, private: Path) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        guard = cast("grpc.aio.Server", Guard(server, door.caller_of, self._calls))
-        add_EnvironmentServiceServicer_to_server(EnvironmentServicer(self._control, door.caller_of), guard)
-        add_DeploymentServiceServicer_to_server(DeploymentServicer(self._control, door.caller_of), guard)
-        add_DaemonServiceServicer_to_server(DaemonServicer(self._control, door.caller_of), guard)
+        self._access = access = Access(self._terms.roles, door.caller_of, self._control.type_of)
+        self._streams = Streams(access)
+        guard = cast("grpc.aio.Server", Guard(server, access, self._calls, self._streams))
+        add_EnvironmentServiceServicer_to_server(EnvironmentServicer(self._control, access), guard)
+        add_DeploymentServiceServicer_to_server(DeploymentServicer(self._control, access), guard)
+        add_DaemonServiceServicer_to_server(DaemonServicer(self._control, access), guard)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         shown = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]

@@ -32,10 +32,10 @@ def view(environment: Environment, runtime: Runtime) -> EnvironmentView:
     )
 
 
-def gone(name: str) -> EnvironmentView:
-    """Return what watchers are told of an environment that is deleted: its name."""
+def gone(name: str, kind: EnvironmentType) -> EnvironmentView:
+    """Return what watchers are told of an environment that is deleted: its name. `kind` was its type: who may be told depends on it."""
     never = datetime.fromtimestamp(0, UTC)
-    return EnvironmentView(Environment(name, EnvironmentType.TESTING, "", never, never), SyncView())
+    return EnvironmentView(Environment(name, kind, "", never, never), SyncView())
 
 
 def _state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:

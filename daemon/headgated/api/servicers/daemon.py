@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 from headgate.v1 import daemon_pb2 as wire
 from headgate.v1.daemon_pb2_grpc import DaemonServiceServicer
+from headgated.api.access import Access, Sight
 from headgated.api.convert.checks import Checks
 from headgated.api.convert.status import collected_message, damages_message, status_message
 from headgated.api.convert.values import text
 from headgated.api.guard import Context
-from headgated.core.orders import Caller
 from headgated.engine.control import Control
+from headgated.engine.views import StatusView
 
 
 class DaemonServicer(DaemonServiceServicer):
     """Answers for the daemon."""
 
-    def __init__(self, control: Control, caller_of: Callable[[str], Caller]) -> None:
-        self._control, self._caller_of = control, caller_of
+    def __init__(self, control: Control, access: Access) -> None:
+        self._control, self._access = control, access
 
     async def GetStatus(self, request: wire.GetStatusRequest, context: Context) -> wire.GetStatusResponse:
         """Tell how the daemon is."""
-        return status_message(await self._control.status())
+        caller = self._access.caller(context)
+        status = await self._control.status()
+        if not self._access.sees_all(caller):
+            status = _narrowed(status, self._access.sight(caller))
+        return status_message(status)
 
     async def Reload(self, request: wire.ReloadRequest, context: Context) -> wire.ReloadResponse:
         """Read the configuration again."""
         checks = Checks()
         checks.request_id(request.request_id)
         checks.close("reload")
-        changed = await self._control.reload(self._caller_of(context.peer()))
+        changed = await self._control.reload(self._access.caller(context))
         return wire.ReloadResponse(changed=map(text, changed))
 
     async def VerifyHistory(
@@ -45,5 +50,21 @@ class DaemonServicer(DaemonServiceServicer):
         checks = Checks()
         checks.request_id(request.request_id)
         checks.close("collect history")
-        caller = self._caller_of(context.peer())
+        caller = self._access.caller(context)
         return collected_message(await self._control.collect_history(caller, request_id=request.request_id))
+
+
+def _narrowed(status: StatusView, sees: Sight) -> StatusView:
+    """Return what of the status somebody may see who may not see all: problems may be of what they may not see, so none."""
+    shown = tuple(view for view in status.environments if sees(view.environment.name, view.environment.type))
+    names = {view.environment.name for view in shown}
+    sources = (
+        replace(source, environments=tuple(name for name in source.environments if name in names))
+        for source in status.sources
+    )
+    return replace(
+        status,
+        environments=shown,
+        sources=tuple(source for source in sources if source.environments),
+        problems=(),
+    )

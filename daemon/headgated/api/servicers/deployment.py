@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from headgate.v1 import deployment_pb2 as wire
 from headgate.v1.deployment_pb2_grpc import DeploymentServiceServicer
 from headgate.v1.environment_pb2 import WatchEventKind
+from headgated.api.access import Access
 from headgated.api.convert.deployment import brief_message, deployment_message, plan_message
 from headgated.api.convert.orders import (
+    Page,
     Watch,
     read_adopt,
     read_deploy,
@@ -30,17 +32,19 @@ from headgated.engine.control import Control
 WATCHED = 50
 """A stream of many deployments begins with so many of the newest."""
 _QUICK = 200
+_REFILLS = 20
+"""How often a page is filled up at most for somebody who may see little of what there is."""
 
 
 class DeploymentServicer(DeploymentServiceServicer):
     """Answers for deployments."""
 
-    def __init__(self, control: Control, caller_of: Callable[[str], Caller]) -> None:
-        self._control, self._caller_of = control, caller_of
+    def __init__(self, control: Control, access: Access) -> None:
+        self._control, self._access = control, access
 
     async def Deploy(self, request: wire.DeployRequest, context: Context) -> wire.DeployResponse:
         """Ask for a deployment."""
-        record = await self._control.deploy(read_deploy(request), self._caller_of(context.peer()))
+        record = await self._control.deploy(read_deploy(request), self._access.caller(context))
         return wire.DeployResponse(deployment=deployment_message(record))
 
     async def PlanDeployment(
@@ -53,17 +57,17 @@ class DeploymentServicer(DeploymentServiceServicer):
 
     async def Rollback(self, request: wire.RollbackRequest, context: Context) -> wire.RollbackResponse:
         """Undo a deployment."""
-        record = await self._control.rollback(read_rollback(request), self._caller_of(context.peer()))
+        record = await self._control.rollback(read_rollback(request), self._access.caller(context))
         return wire.RollbackResponse(deployment=deployment_message(record))
 
     async def Restore(self, request: wire.RestoreRequest, context: Context) -> wire.RestoreResponse:
         """Return to what a deployment left."""
-        record = await self._control.restore(read_restore(request), self._caller_of(context.peer()))
+        record = await self._control.restore(read_restore(request), self._access.caller(context))
         return wire.RestoreResponse(deployment=deployment_message(record))
 
     async def AdoptDrift(self, request: wire.AdoptDriftRequest, context: Context) -> wire.AdoptDriftResponse:
         """Take edits at a target over."""
-        record = await self._control.adopt(read_adopt(request), self._caller_of(context.peer()))
+        record = await self._control.adopt(read_adopt(request), self._access.caller(context))
         return wire.AdoptDriftResponse(deployment=deployment_message(record))
 
     async def GetDeployment(
@@ -78,9 +82,7 @@ class DeploymentServicer(DeploymentServiceServicer):
     ) -> wire.ListDeploymentsResponse:
         """Read a page of deployments, newest first."""
         page = read_page(request)
-        records, token = await self._control.list_deployments(
-            page.environment, page_size=page.page_size, page_token=page.page_token, statuses=page.statuses
-        )
+        records, token = await self._page(self._access.caller(context), page)
         return wire.ListDeploymentsResponse(deployments=map(brief_message, records), next_page_token=token)
 
     async def CancelDeployment(
@@ -89,7 +91,7 @@ class DeploymentServicer(DeploymentServiceServicer):
         """Stop a deployment that has not changed anything yet."""
         record = await self._control.cancel(
             read_deployment_id(request.deployment_id, "cancel the deployment", request_id=request.request_id),
-            self._caller_of(context.peer()),
+            self._access.caller(context),
             request_id=request.request_id,
         )
         return wire.CancelDeploymentResponse(deployment=deployment_message(record))
@@ -107,7 +109,8 @@ class DeploymentServicer(DeploymentServiceServicer):
         self, request: wire.WatchDeploymentsRequest, context: Context
     ) -> None:
         """Stream deployments, of all environments, one of them, or one alone, and their changes; without lists of files."""
-        asked = read_watch(request)
+        asked, caller = read_watch(request), self._access.caller(context)
+        sees = self._access.sight(caller)
 
         async def send(
             revision: int, kind: WatchEventKind.ValueType, record: ConfigDeployment | None
@@ -118,19 +121,38 @@ class DeploymentServicer(DeploymentServiceServicer):
             self._control.events,
             "deployments",
             from_revision=asked.from_revision,
-            present=lambda: self._present(asked),
-            wanted=asked.wants,
+            present=lambda: self._present(asked, caller),
+            wanted=lambda record: (
+                asked.wants(record) and sees(record.environment, self._access.type_of(record.environment))
+            ),
             send=send,
             over=(lambda record: record.status.finished) if asked.deployment_id else None,
         )
 
-    async def _present(self, asked: Watch) -> Sequence[ConfigDeployment]:
+    async def _present(self, asked: Watch, caller: Caller) -> Sequence[ConfigDeployment]:
         if asked.deployment_id:
             return [await self._control.get_deployment(asked.deployment_id)]
-        newest, _ = await self._control.list_deployments(
-            asked.environment, page_size=WATCHED, page_token="", statuses=frozenset()
-        )
+        newest, _ = await self._page(caller, Page(asked.environment, WATCHED, "", frozenset()))
         return newest[::-1]
+
+    async def _page(self, caller: Caller, page: Page) -> tuple[list[ConfigDeployment], str]:
+        """Return what of a page the caller may see, filled up from what follows; where much is left out it may stay short."""
+        sees, found, token = self._access.sight(caller), list[ConfigDeployment](), page.page_token
+        for _ in range(1 if self._access.sees_all(caller) else _REFILLS):
+            records, token = await self._control.list_deployments(
+                page.environment,
+                page_size=page.page_size - len(found),
+                page_token=token,
+                statuses=page.statuses,
+            )
+            found += [
+                record
+                for record in records
+                if sees(record.environment, self._access.type_of(record.environment))
+            ]
+            if not token or len(found) >= page.page_size:
+                break
+        return found, token
 
 
 def _event(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from headgate.v1 import environment_pb2 as wire
 from headgate.v1.environment_pb2_grpc import EnvironmentServiceServicer
+from headgated.api.access import Access, Sight
 from headgated.api.convert.changes import read_draft, read_name, read_pause, read_update
 from headgated.api.convert.environment import environment_message
 from headgated.api.convert.pages import environments_page
 from headgated.api.guard import Context
 from headgated.api.watching import DELETED, watch
-from headgated.core.orders import Caller
 from headgated.engine.control import Control
 from headgated.engine.views import EnvironmentView
 
@@ -19,8 +19,8 @@ from headgated.engine.views import EnvironmentView
 class EnvironmentServicer(EnvironmentServiceServicer):
     """Answers for environments."""
 
-    def __init__(self, control: Control, caller_of: Callable[[str], Caller]) -> None:
-        self._control, self._caller_of = control, caller_of
+    def __init__(self, control: Control, access: Access) -> None:
+        self._control, self._access = control, access
 
     async def CreateEnvironment(
         self, request: wire.CreateEnvironmentRequest, context: Context
@@ -28,7 +28,7 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         """Check and save a new environment."""
         view = await self._control.create_environment(
             read_draft(request),
-            self._caller_of(context.peer()),
+            self._access.caller(context),
             request_id=request.request_id,
             validate_only=request.validate_only,
             auto_sync_given=request.environment.HasField("auto_sync"),
@@ -46,7 +46,8 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         self, request: wire.ListEnvironmentsRequest, context: Context
     ) -> wire.ListEnvironmentsResponse:
         """Read a page of environments, ordered by name."""
-        return environments_page(request, await self._control.list_environments())
+        sees = self._access.sight(self._access.caller(context))
+        return environments_page(request, _seen(await self._control.list_environments(), sees))
 
     async def UpdateEnvironment(
         self, request: wire.UpdateEnvironmentRequest, context: Context
@@ -56,7 +57,7 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         view = await self._control.update_environment(
             update.name,
             update.change,
-            self._caller_of(context.peer()),
+            self._access.caller(context),
             expected_generation=update.expected_generation,
             request_id=request.request_id,
             validate_only=request.validate_only,
@@ -69,7 +70,7 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         """Forget an environment."""
         deployment_id = await self._control.delete_environment(
             read_name(request.name, "delete the environment", request_id=request.request_id),
-            self._caller_of(context.peer()),
+            self._access.caller(context),
             remove_target_files=request.remove_target_files,
             request_id=request.request_id,
         )
@@ -80,7 +81,7 @@ class EnvironmentServicer(EnvironmentServiceServicer):
     ) -> wire.ResumeEnvironmentResponse:
         """End a pause, a hold or a halt."""
         name = read_name(request.name, "resume the environment", request_id=request.request_id)
-        caller = self._caller_of(context.peer())
+        caller = self._access.caller(context)
         view = await self._control.resume_environment(name, caller, request_id=request.request_id)
         return wire.ResumeEnvironmentResponse(environment=environment_message(view))
 
@@ -88,7 +89,7 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         self, request: wire.PauseEnvironmentRequest, context: Context
     ) -> wire.PauseEnvironmentResponse:
         """Stop auto-sync."""
-        pause, caller = read_pause(request), self._caller_of(context.peer())
+        pause, caller = read_pause(request), self._access.caller(context)
         view = await self._control.pause_environment(
             pause.name, pause.reason, pause.until, caller, request_id=request.request_id
         )
@@ -99,12 +100,13 @@ class EnvironmentServicer(EnvironmentServiceServicer):
     ) -> None:
         """Stream environments, all or one, and their changes."""
         name = read_name(request.name, "watch the environment") if request.name else ""
+        sees = self._access.sight(self._access.caller(context))
 
         async def present() -> Sequence[EnvironmentView]:
             return (
                 [await self._control.get_environment(name)]
                 if name
-                else await self._control.list_environments()
+                else _seen(await self._control.list_environments(), sees)
             )
 
         async def send(
@@ -117,9 +119,15 @@ class EnvironmentServicer(EnvironmentServiceServicer):
             "environments",
             from_revision=request.from_revision,
             present=present,
-            wanted=lambda view: name in ("", view.environment.name),
+            wanted=lambda view: (
+                name in ("", view.environment.name) and sees(view.environment.name, view.environment.type)
+            ),
             send=send,
         )
+
+
+def _seen(views: Sequence[EnvironmentView], sees: Sight) -> list[EnvironmentView]:
+    return [view for view in views if sees(view.environment.name, view.environment.type)]
 
 
 def _event(
