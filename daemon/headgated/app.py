@@ -266,7 +266,9 @@ class App:
             self._events.publish("environments", "updated", view(environment, self._deployer.runtime(name)))
         except HeadgateError:
             self._watching.follow(name, None)
-            self._events.publish("environments", "deleted", gone(name, self._types[name]))
+            self._events.publish(
+                "environments", "deleted", gone(name, self._types.get(name, EnvironmentType.PRODUCTION))
+            )
 
 
 def _only(passed: list[int]) -> int | None:
