@@ -18,13 +18,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import bulk, document, latency, machine
+from benchmarks import api, bulk, computing, document, footprint, latency, machine, many, records
 from benchmarks.result import Result, load
 from benchmarks.setting import Setting
 
 BENCHMARKS: dict[str, Callable[[Setting], Result]] = {
     "latency": latency.run,
     "bulk": bulk.run,
+    "records": records.run,
+    "many": many.run,
+    "computing": computing.run,
+    "api": api.run,
+    "footprint": footprint.run,
 }
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

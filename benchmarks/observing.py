@@ -70,14 +70,15 @@ class Observer:
             if seen.number == number:
                 return seen.nanoseconds
 
-    def wait_all(self, number: int, files: int, seconds: float = 60.0) -> list[int]:
-        """Wait until version `number` is seen at `files` files; return when at each, in nanoseconds."""
-        end, at = time.monotonic() + seconds, dict[int, int]()
-        while len(at) < files:
+    def wait_each(self, numbers: dict[int, int], seconds: float = 300.0) -> int:
+        """Wait until each file, by index, is seen in its version; return when the last was, in nanoseconds."""
+        end, waiting, last = time.monotonic() + seconds, dict(numbers), 0
+        while waiting:
             seen = self.next(end - time.monotonic())
-            if seen.number == number:
-                at[seen.index] = seen.nanoseconds
-        return list(at.values())
+            if waiting.get(seen.index) == seen.number:
+                del waiting[seen.index]
+                last = seen.nanoseconds
+        return last
 
     def _line(self, seconds: float) -> bytes:
         end = time.monotonic() + seconds
