@@ -144,3 +144,24 @@ def touched(planned: Iterable[Step]) -> list[bytes]:
         elif isinstance(step, Attributes):
             found[step.path] = None
     return list(found)
+
+
+def found_by(planned: Iterable[Step]) -> dict[bytes, Entry | None]:
+    """Return what the plan found at every path that the steps change; None: nothing."""
+    found: dict[bytes, Entry | None] = {}
+    for step in planned:
+        found[step.path] = step.expected
+        if isinstance(step, Put):
+            found.update((member.path, member.expected) for member in step.members)
+    return found
+
+
+def left_by(planned: Iterable[Step]) -> dict[bytes, Entry]:
+    """Return what the steps leave at every path that is not empty afterwards."""
+    left: dict[bytes, Entry] = {}
+    for step in planned:
+        if isinstance(step, Put | Attributes):
+            left[step.path] = step.wanted
+        if isinstance(step, Put):
+            left.update((m.path, m.wanted) for m in step.members if m.wanted is not None)
+    return left

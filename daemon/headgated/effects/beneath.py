@@ -39,24 +39,25 @@ def open_root(path: bytes, *, openat2: bool = True) -> int:
         os.close(top)
 
 
-def open_below(root: int, path: bytes, *, openat2: bool = True) -> int:
+def open_below(root: int, path: bytes, *, openat2: bool = True, one_mount: bool = False) -> int:
     """Open the directory at the relative `path` (`b""`: the root itself) below the open directory `root`.
 
     Raises:
-        OSError: as `open_root`.
+        OSError: as `open_root`; EXDEV where `one_mount` is asked for and something is mounted on the way.
     """
     if not openat2 or not kernel.has_openat2():
-        return _walk(root, path)
+        return _walk(root, path, one_mount=one_mount)
+    stay = _STAY_BELOW | kernel.RESOLVE_NO_XDEV if one_mount else _STAY_BELOW
     try:
-        return kernel.open_at(root, path or b".", _DIRECTORY, _STAY_BELOW)
+        return kernel.open_at(root, path or b".", _DIRECTORY, stay)
     except OSError as error:
         # The kernel gives up on RESOLVE_BENEATH when something is renamed meanwhile.
         if error.errno != errno.EAGAIN:
             raise
-        return _walk(root, path)
+        return _walk(root, path, one_mount=one_mount)
 
 
-def _walk(start: int, path: bytes) -> int:
+def _walk(start: int, path: bytes, *, one_mount: bool = False) -> int:
     fd = os.open(b".", _DIRECTORY, dir_fd=start)
     for part in path.split(b"/") if path else ():
         try:
@@ -64,6 +65,9 @@ def _walk(start: int, path: bytes) -> int:
         finally:
             os.close(fd)
         fd = following
+        if one_mount and kernel.is_mount_point(fd, b"."):
+            os.close(fd)
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
     return fd
 
 
@@ -74,15 +78,34 @@ class Beneath:
     manager; not thread-safe.
     """
 
-    def __init__(self, root: bytes, *, openat2: bool = True, capacity: int = 256) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        *,
+        openat2: bool = True,
+        capacity: int = 256,
+        within: int | None = None,
+        one_mount: bool = False,
+    ) -> None:
         """Open `root`, an absolute path without symlinks.
+
+        Args:
+            root: the path; relative to `within`, where that is given.
+            openat2: whether to use that call where the kernel has it.
+            capacity: how many directories are kept open.
+            within: an open directory.
+            one_mount: enter nothing that is mounted below the root: EXDEV.
 
         Raises:
             OSError: as `open_root`.
         """
         self._openat2 = openat2
         self._capacity = capacity
-        self._root = open_root(root, openat2=openat2)
+        self._one_mount = one_mount
+        if within is None:
+            self._root = open_root(root, openat2=openat2)
+        else:
+            self._root = open_below(within, root, openat2=openat2, one_mount=one_mount)
         self._open: OrderedDict[bytes, int] = OrderedDict()
 
     def directory(self, path: bytes) -> int:
@@ -99,7 +122,7 @@ class Beneath:
         if fd is not None:
             self._open.move_to_end(path)
             return fd
-        fd = self._open[path] = open_below(self._root, path, openat2=self._openat2)
+        fd = self._open[path] = open_below(self._root, path, openat2=self._openat2, one_mount=self._one_mount)
         if len(self._open) > self._capacity:
             os.close(self._open.popitem(last=False)[1])
         return fd

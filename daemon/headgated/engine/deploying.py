@@ -19,7 +19,7 @@ from headgated.core.deployment import (
     SettingChange,
     Trigger,
 )
-from headgated.core.environment import Environment, Hold, SourceMark
+from headgated.core.environment import Environment, Hold, SourceMark, Strategy
 from headgated.core.errors import (
     DeploymentFailedError,
     HeadgateError,
@@ -125,7 +125,8 @@ class Deploying:
             if total > FEW or record.trigger == Trigger.REQUEST:
                 self._ledger.progress(record, step, done, total)
 
-        work = Work(plan, planned.content, record, environment.config_path, managed)
+        whole = environment.policies.strategy == Strategy.ATOMIC
+        work = Work(plan, planned.content, record, environment.config_path, managed, whole=whole)
         carry_out = take_over if record.kind == DeploymentKind.ADOPT else execute
         try:
             notes = carry_out(self._history, self._planning.target(runtime, environment), work, progress)

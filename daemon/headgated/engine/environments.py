@@ -25,6 +25,7 @@ from headgated.core.errors import (
 from headgated.effects.owner import owner_of
 from headgated.effects.places import Place, source_fault, target_fault
 from headgated.effects.records import EnvironmentStore
+from headgated.effects.target import obstacles
 
 
 class Environments:
@@ -177,6 +178,7 @@ class Environments:
                 self._place_faults(environment)
                 + self._overlap_faults(environment)
                 + _owner_faults(environment)
+                + self._exchange_faults(environment)
             )
         if found:
             raise InvalidRequestError(what, found)
@@ -194,6 +196,26 @@ class Environments:
         found = self._root_faults("config_path", environment.config_path, "config_path")
         for index, source in enumerate(environment.sources):
             found += self._root_faults(f"sources[{index}]", source, "sources")
+        return found
+
+    def _exchange_faults(self, environment: Environment) -> list[Fault]:
+        """Find out whether the target can be exchanged as a whole, if that is asked for."""
+        if environment.policies.strategy != Strategy.ATOMIC:
+            return []
+        field = "policies.strategy"
+        found = [
+            Fault(field, f"atomic is not possible: {obstacle.what}; {obstacle.hint}")
+            for obstacle in obstacles(environment.config_path, trial=True)
+        ]
+        place = Place.of(environment.config_path)
+        roots = [Place.of(root) for root in self._roots["config_path"]]
+        if any(place.same(root) for root in roots) and not any(place.inside(root) for root in roots):
+            what = f"{place.path} is an allowed root itself, and the new directory would be built outside it"
+            found.append(
+                Fault(
+                    field, f"atomic is not possible: {what}; use a directory below it, or strategy in-place"
+                )
+            )
         return found
 
     def _root_faults(self, field: str, path: str, kind: str) -> list[Fault]:
@@ -258,8 +280,6 @@ def _unavailable_faults(environment: Environment) -> list[Fault]:
         )
         for name in names
     ]
-    if policies.strategy == Strategy.ATOMIC:
-        found.append(Fault("policies.strategy", "atomic is not available in this version yet; use in-place"))
     return found + [
         Fault(f"secrets.{name}", "secrets are not available in this version yet")
         for name in environment.secrets

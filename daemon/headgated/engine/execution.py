@@ -5,6 +5,9 @@ the change can be undone or finished from what lies on disk:
 
     prepare -> keep in history what goes -> stage beside the target, keeping what comes -> COMMIT (synced)
             -> rename into place -> remove what was replaced (-> record -> mark as applied)
+
+With strategy atomic the same steps are carried out in a second directory while staging, and renaming into place is one exchange
+of the two (`effects.target.whole`).
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ class Work:
     target_path: str
     managed: Directory
     """What is managed before."""
+    whole: bool = False
+    """Exchange the whole directory (strategy atomic) instead of file by file."""
 
 
 def execute(history: History, target: Target, work: Work, progress: Progress) -> tuple[str, ...]:
@@ -72,12 +77,13 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
     what = steps(changes, token)
     directories = sorted({parent(change.path) for change in changes})
     total = len(changes)
+    way = target.whole(token) if work.whole else target
     progress("stage", 0, total)
-    target.prepare(changes)
+    way.prepare(changes)
     history.begin(record.environment, deployment_id, token, work.target_path, directories)
     try:
         _keep(history, target, work, progress)
-        target.stage(
+        way.stage(
             what, lambda change: _kept(history, change, content), lambda done: progress("stage", done, total)
         )
         progress("apply", 0, total)
@@ -86,12 +92,12 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
         _give_up(history, target, directories, token, deployment_id)
         raise
     try:
-        target.apply(what)
+        way.apply(what)
     except HeadgateError as error:
         if error.reason != "UNDO_FAILED":  # Else the intent stands, for recovery to try again.
             history.abandoned(deployment_id)
         raise
-    return tuple(target.finish(what))
+    return tuple(way.finish(what))
 
 
 def _keep(history: History, target: Target, work: Work, progress: Progress) -> None:

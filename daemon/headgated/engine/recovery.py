@@ -87,7 +87,7 @@ class Recovery:
         record = decode_deployment(intent.record)
         # An adoption has nothing to do at the target: it was done when it was committed to.
         adopted = record.kind == DeploymentKind.ADOPT
-        completed = adopted or target.recover(steps(intent.changes, intent.token))
+        completed = adopted or target.recover(steps(intent.changes, intent.token), token=intent.token)
         if completed:
             log.warning("%s was cut off after its last step and is finished now", intent.deployment_id)
             self._succeed(record)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.effects.faults import swapping
@@ -20,7 +21,7 @@ OpenBeneath = Callable[..., Beneath]
 def beneath(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenBeneath]:
     opened: list[Beneath] = []
 
-    def open_it(**options: int) -> Beneath:
+    def open_it(**options: Any) -> Beneath:
         found = Beneath(os.fsencode(tmp_path), openat2=request.param == "openat2", **options)
         opened.append(found)
         return found

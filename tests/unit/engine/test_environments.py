@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.effects.mounts import mounted
 
 from headgated import ConfigurationDeployer
+from headgated.core.config import RootSettings, Settings
 from headgated.core.environment import Policies, Strategy
 from headgated.core.errors import ConflictError, InvalidRequestError, RefusedError
+from headgated.effects.target import obstacles
 
 
 def directory(path: Path) -> Path:
@@ -111,12 +116,98 @@ def test_what_this_version_does_not_do_is_refused_and_not_ignored(tmp_path: Path
     """Nobody may believe that a check runs which does not."""
     with ConfigurationDeployer(tmp_path / "state") as deployer:
         deployer.create_environment("one", "testing", tmp_path / "one")
-        policies = Policies(checks=("nginx",), reloads=("r",), health=("h",), strategy=Strategy.ATOMIC)
+        policies = Policies(checks=("nginx",), reloads=("r",), health=("h",))
         with pytest.raises(InvalidRequestError) as caught:
             deployer.change_environment(
                 "one", lambda e: replace(e, policies=policies, secrets={"S": "env:S"})
             )
         fields = {fault.field for fault in caught.value.faults}
-        assert fields == {f"policies.{n}" for n in ("checks", "reloads", "health", "strategy")} | {
-            "secrets.S"
-        }
+        assert fields == {f"policies.{n}" for n in ("checks", "reloads", "health")} | {"secrets.S"}
+
+
+ATOMIC = Policies(strategy=Strategy.ATOMIC)
+
+
+def atomic_faults(deployer: ConfigurationDeployer, target: Path) -> list[str]:
+    """Ask for strategy atomic; return what is said against it."""
+    environment = deployer.create_environment("one", "testing", target)
+    try:
+        with pytest.raises(InvalidRequestError) as caught:
+            deployer.change_environment("one", lambda e: replace(e, policies=ATOMIC))
+    finally:
+        deployer.remove_environment("one")
+    with pytest.raises(InvalidRequestError):
+        deployer.add_environment(replace(environment, policies=ATOMIC))
+    assert {fault.field for fault in caught.value.faults} == {"policies.strategy"}
+    return [fault.message for fault in caught.value.faults]
+
+
+class TestAtomic:
+    @pytest.fixture
+    def deployer(self, tmp_path: Path) -> Iterator[ConfigurationDeployer]:
+        with ConfigurationDeployer(tmp_path / "state") as deployer:
+            yield deployer
+
+    def test_is_taken_for_a_target_that_is_there_and_for_one_that_is_not(
+        self, deployer: ConfigurationDeployer, tmp_path: Path
+    ) -> None:
+        (tmp_path / "there").mkdir()
+        for name in ("there", "missing", "deep/missing"):
+            made = deployer.create_environment("one", "testing", tmp_path / name)
+            deployer.change_environment("one", lambda e: replace(e, policies=ATOMIC))
+            deployer.change_environment("one", lambda e: replace(e, policies=Policies()))
+            deployer.remove_environment("one")
+            deployer.add_environment(replace(made, policies=ATOMIC))
+            deployer.remove_environment("one")
+        assert sorted(os.listdir(tmp_path)) == ["state", "there"], "trials leave nothing"
+
+    def test_is_refused_for_a_mount_point_and_mounts_inside_all_at_once(
+        self, deployer: ConfigurationDeployer, tmp_path: Path
+    ) -> None:
+        target = tmp_path / "t"
+        target.mkdir()
+        with mounted(target, "-t", "tmpfs", "tmpfs"):
+            (target / "a b").mkdir()
+            with mounted(target / "a b", "-t", "tmpfs", "tmpfs"):
+                told = atomic_faults(deployer, target)
+        assert len(told) == 2
+        assert f"{target} is a mount point" in told[0]
+        assert f"{target}/a b is mounted inside the target" in told[1]
+        assert all("in-place" in one for one in told)
+
+    def test_is_refused_on_a_read_only_parent(self, deployer: ConfigurationDeployer, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        target = disk / "t"
+        target.mkdir(parents=True)
+        with mounted(disk, "-t", "tmpfs", "tmpfs"):
+            target.mkdir()
+            deployer.create_environment("one", "testing", target)
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+            with pytest.raises(InvalidRequestError) as caught:
+                deployer.change_environment("one", lambda e: replace(e, policies=ATOMIC))
+        assert any("read-only" in fault.message for fault in caught.value.faults)
+
+    def test_is_refused_for_an_allowed_root_itself(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        root.mkdir()
+        settings = Settings(roots=RootSettings(targets=(str(root),)))
+        with ConfigurationDeployer(tmp_path / "state", settings=settings) as deployer:
+            told = atomic_faults(deployer, root)
+            assert "outside" in told[0]
+            deployer.create_environment("below", "testing", root / "below")
+            deployer.change_environment("below", lambda e: replace(e, policies=ATOMIC))
+
+    def test_is_refused_for_the_root_directory_and_where_there_is_no_exchange(self, tmp_path: Path) -> None:
+        assert [found.reason for found in obstacles("/", trial=False)] == ["NO_PARENT"]
+
+        def no_exchange(_directory: int, _old: bytes, _new: bytes, _flags: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        found = obstacles(str(tmp_path / "t"), trial=True, rename=no_exchange)
+        assert [one.reason for one in found] == ["EXCHANGE_UNSUPPORTED"]
+        assert os.listdir(tmp_path) == []
+
+    def test_what_a_killed_trial_left_goes_with_the_next(self, tmp_path: Path) -> None:
+        (tmp_path / ".headgate-0123456789ab-1-try").mkdir()
+        assert obstacles(str(tmp_path / "t"), trial=True) == []
+        assert os.listdir(tmp_path) == []

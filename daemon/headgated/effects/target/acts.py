@@ -71,6 +71,14 @@ class Acts:
         """Give a file or symlink a second name, if that is free."""
         os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
 
+    def link_to(self, directory: int, name: bytes, other: int, new: bytes) -> None:
+        """Give anything but a directory a name in another directory, if that is free there."""
+        os.link(name, new, src_dir_fd=directory, dst_dir_fd=other, follow_symlinks=False)
+
+    def set_times(self, fd: int, accessed: int, modified: int) -> None:
+        """Set when a directory was read and changed, in nanoseconds since the epoch."""
+        os.utime(fd, ns=(accessed, modified))
+
     def rename(self, directory: int, old: bytes, new: bytes, flags: int = 0) -> None:
         """Rename within a directory; see `effects.kernel.rename` for flags."""
         if flags and not self._flagged_renames:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from headgated.core.steps import Attributes, Put, RemoveDirectory, Step, Take, t
 from headgated.core.tree import Entry, Kind
 from headgated.effects.target.attributes import change
 from headgated.effects.target.failure import failed, moved
-from headgated.effects.target.look import file_entry
+from headgated.effects.target.look import file_entry, unchanged
 from headgated.effects.target.motion import arrive, leave, trade
 from headgated.effects.target.repair import Repair
 from headgated.effects.target.site import Site
@@ -113,7 +112,7 @@ class Applier:
             raise moved(step.path)
         mark = (there.st_dev, there.st_ino)
         digest = site.lens.digest(step.path, before) if expected.kind == Kind.FILE else None
-        if digest is not None and _unchanged(before, there) and expected.matches(file_entry(before, digest)):
+        if digest is not None and unchanged(before, there) and expected.matches(file_entry(before, digest)):
             site.lens.remember(step.temp, there, digest, time.time_ns())
         else:
             site.marks[mark] = State.OTHER
@@ -130,17 +129,5 @@ class Applier:
         for member in step.members:
             lens.moved(step.temp + member.path[len(step.path) :], member.path)
         (staged, digest), there = self._staged[step.path], self._site.look(step.path)
-        if digest is not None and there is not None and _unchanged(staged, there):
+        if digest is not None and there is not None and unchanged(staged, there):
             lens.remember(step.path, there, digest, time.time_ns())
-
-
-def _unchanged(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether it is the same file as before a rename, which changes nothing but the ctime."""
-    return (
-        one.st_ino == other.st_ino
-        and one.st_size == other.st_size
-        and one.st_mtime_ns == other.st_mtime_ns
-        and one.st_uid == other.st_uid
-        and one.st_gid == other.st_gid
-        and stat.S_IMODE(one.st_mode) == stat.S_IMODE(other.st_mode)
-    )

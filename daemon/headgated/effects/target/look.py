@@ -130,6 +130,22 @@ class Lens:
         if known is not None:
             self._known[new] = known
 
+    def fork(self) -> Lens:
+        """Return another that knows the same."""
+        other = Lens()
+        other._known, other.fine_times = dict(self._known), self.fine_times
+        return other
+
+    def become(self, other: Lens) -> None:
+        """Know what another knows, and nothing else."""
+        self._known = other._known
+
+    def renew(self, path: bytes, before: os.stat_result, after: os.stat_result) -> None:
+        """Note that only the number of names of the file at `path` has changed, by our own doing."""
+        digest = self.digest(path, before)
+        if digest is not None and unchanged(before, after):
+            self.remember(path, after, digest, time.time_ns())
+
     def _read(self, directory: int, name: bytes, path: bytes) -> tuple[os.stat_result, bytes]:
         fd = os.open(name, _READ, dir_fd=directory)
         try:
@@ -154,6 +170,18 @@ def file_entry(there: os.stat_result, digest: bytes) -> Entry:
     """Return the entry of a regular file."""
     return Entry(
         Kind.FILE, stat.S_IMODE(there.st_mode), digest, there.st_size, uid=there.st_uid, gid=there.st_gid
+    )
+
+
+def unchanged(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether it is the same file as before a rename, which changes nothing but the ctime."""
+    return (
+        one.st_ino == other.st_ino
+        and one.st_size == other.st_size
+        and one.st_mtime_ns == other.st_mtime_ns
+        and one.st_uid == other.st_uid
+        and one.st_gid == other.st_gid
+        and stat.S_IMODE(one.st_mode) == stat.S_IMODE(other.st_mode)
     )
 
 

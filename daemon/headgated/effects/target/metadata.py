@@ -18,6 +18,7 @@ from headgated.core.tree import Entry, Kind
 from headgated.effects.target.acts import Acts
 
 ACL = "system.posix_acl_access"
+_DEFAULT_ACL = "system.posix_acl_default"
 _CARRIED = ("user.", "security.", "trusted.")
 _BOUND_TO_CONTENT = frozenset({"security.capability", "security.ima", "security.evm"})
 """The kernel drops these when a file is written to; new content must not inherit a power or a signature."""
@@ -81,6 +82,42 @@ def dress_link(
         # Attributes of a symlink have no call that takes a directory; this path is our own descriptor.
         here = b"/proc/self/fd/%d/" % directory
         _copy(acts, here + name, path, here + path.rpartition(b"/")[2])
+
+
+def dress_like(acts: Acts, fd: int, path: bytes, model: int) -> None:
+    """Give a directory the owner, bits, attributes and access control lists of another.
+
+    Raises:
+        DeploymentFailedError: METADATA, something could not be given; PERMISSION, the owner.
+        OSError: another call failed.
+    """
+    there, like = os.fstat(fd), os.fstat(model)
+    uid = -1 if there.st_uid == like.st_uid else like.st_uid
+    gid = -1 if there.st_gid == like.st_gid else like.st_gid
+    if (uid, gid) != (-1, -1):
+        try:
+            acts.chown(fd, uid, gid)
+        except PermissionError as error:
+            raise _not_given(path, uid, gid) from error
+    wanted = attributes_of(model)
+    for name in attributes_of(fd).keys() - wanted.keys():
+        acts.drop_attribute(fd, name)
+    have = attributes_of(fd)
+    for name, value in wanted.items():
+        if have.get(name) != value:
+            _set(acts, fd, path, name, value)
+    mode = stat.S_IMODE(like.st_mode)
+    if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+        acts.chmod(fd, mode)
+    if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+        raise _lost(path, f"mode {mode:04o}", "the file system keeps no such permission bits")
+
+
+def attributes_of(fd: int) -> dict[str, bytes]:
+    """Return the extended attributes of a directory that are carried over, its access control lists among them."""
+    names = [name for name in _names(fd) if name in (ACL, _DEFAULT_ACL) or name.startswith(_CARRIED)]
+    values = {name: _value(fd, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def owner(wanted: Entry, expected: Entry | None, there: os.stat_result) -> tuple[int, int]:

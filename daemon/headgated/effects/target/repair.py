@@ -79,6 +79,15 @@ class Repair:
             f"cannot remove what was replaced at {escape(path)}: {why}" for path, why in troubled.items()
         ]
 
+    def complete_strictly(self, planned: Iterable[Step]) -> None:
+        """The same, where nothing is in use yet and all of it must be done.
+
+        Raises:
+            DeploymentFailedError, OSError: something cannot be removed.
+        """
+        for step in planned:
+            self._finish(step)
+
     def _each(self, planned: Iterable[Step], act: Callable[[Step], None]) -> dict[bytes, str]:
         """Do it for every step, whatever happens to the others; return what went wrong."""
         troubled = {}

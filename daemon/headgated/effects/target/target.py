@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape, join
 from headgated.core.plan import Change
-from headgated.core.steps import OWN_PREFIX, Put, Step, Take
+from headgated.core.steps import OWN_PREFIX, Put, Step, Take, found_by
 from headgated.core.tree import Entry
 from headgated.effects.beneath import GONE
 from headgated.effects.target.acts import Acts
 from headgated.effects.target.apply import Applier
+from headgated.effects.target.berth import Berth, is_begun
 from headgated.effects.target.clear import remove_all
 from headgated.effects.target.content import entry_at, read_verified
+from headgated.effects.target.ending import Ending, remove_built
 from headgated.effects.target.failure import failed, refused
 from headgated.effects.target.look import Lens, SpecialFileError
 from headgated.effects.target.probe import probe
@@ -25,6 +27,7 @@ from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneat
 from headgated.effects.target.site import Site
 from headgated.effects.target.stage import Stager
 from headgated.effects.target.verdict import Verdict, forward
+from headgated.effects.target.whole import Whole
 
 log = logging.getLogger("headgated.target")
 
@@ -178,7 +181,17 @@ class Target:
             repair.back(steps)
             return repair.notes
 
-    def recover(self, steps: Sequence[Step], notes: list[str] | None = None) -> bool:
+    def whole(self, token: str) -> Whole:
+        """Return what carries out one deployment by exchanging the whole directory: the same verbs, strategy atomic.
+
+        `observe`, `read`, `sweep` and `recover` stay this object's.
+
+        Args:
+            token: of the deployment; the steps' names carry it too.
+        """
+        return Whole(self._root, token, self._acts, self._lens, openat2=self._openat2)
+
+    def recover(self, steps: Sequence[Step], notes: list[str] | None = None, *, token: str = "") -> bool:
         """After a crash, make it all or nothing.
 
         Returns:
@@ -189,10 +202,14 @@ class Target:
             steps: computed again from the intent.
             notes: gets what somebody else changed meanwhile and therefore stays or is kept under another name; it is
                 logged, too.
+            token: of the deployment, which may have been one of a whole directory; what lies on disk tells.
 
         Raises:
             DeploymentFailedError: it cannot be said, or UNDO_FAILED; call it again later.
         """
+        done = self._recover_whole(steps, token, notes)
+        if done is not None:
+            return done
         with self._repair() as repair:
             self._refuse_unmounted(steps)
             go_on = forward(repair.verdicts(steps))
@@ -218,6 +235,7 @@ class Target:
             DeploymentFailedError: something cannot be removed.
         """
         prefix = OWN_PREFIX + token.encode("ascii") + b"-"
+        self._sweep_built(token)
         with _none_if_missing(), self._site() as site:
             for directory in directories:
                 try:
@@ -228,6 +246,37 @@ class Target:
                 except OSError as error:
                     if error.errno not in GONE:
                         raise failed("sweep", directory, error) from error
+
+    def _recover_whole(self, steps: Sequence[Step], token: str, notes: list[str] | None) -> bool | None:
+        """Recover the exchange of a whole directory, if there are signs of one."""
+        if not token:
+            return None
+        if not is_begun(self._root, token):
+            # A new target that was undone is gone again, and nothing tells.
+            expected_nothing = all(entry is None for entry in found_by(steps).values())
+            above = os.path.dirname(self._root)
+            return False if expected_nothing and _is_missing_in(above, self._root) else None
+        with self._errors(), Berth(self._root, token, self._acts, openat2=self._openat2) as berth:
+            ending = Ending(berth, self._lens, steps, None)
+            done = ending.recover()
+        for note in ending.notes:
+            log.warning("%s", note)
+        if notes is not None:
+            notes += ending.notes
+        return done
+
+    def _sweep_built(self, token: str) -> None:
+        """Remove what was built for an exchange that was never committed to."""
+        if is_begun(self._root, token):
+            with self._errors(), Berth(self._root, token, self._acts, openat2=self._openat2) as berth:
+                remove_built(berth, self._lens)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise failed("recover", b"", error) from error
 
     @contextmanager
     def _site(self) -> Iterator[Site]:
@@ -261,6 +310,11 @@ def _none_if_missing() -> Iterator[None]:
     except DeploymentFailedError as error:
         if error.reason != TARGET_MISSING:
             raise
+
+
+def _is_missing_in(above: bytes, path: bytes) -> bool:
+    """Whether there is nothing at `path`, although there is a directory for it to be in."""
+    return os.path.isdir(above) and not os.path.lexists(path)
 
 
 def _refuse_special(paths: list[bytes]) -> None:
