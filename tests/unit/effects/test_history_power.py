@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from tests.torture.scale import times
 from tests.unit.effects.past import TOKEN, ask, commit, deploy, digest, intent, put, whole
 from tests.unit.effects.remembering import wanted
 
@@ -104,7 +105,7 @@ def test_power_cut_loses_nothing_that_was_committed_and_tears_nothing(path: Path
     lengths = [
         *synced,
         *(size - 1 for size in synced),
-        *(chance.randrange(len(state["-wal"])) for _ in range(25)),
+        *(chance.randrange(len(state["-wal"])) for _ in range(times(25))),
     ]
     for number, length in enumerate(lengths):
         again = History(cut(state, length, tmp_path / f"cut-{number}.db"))
@@ -116,6 +117,7 @@ def test_power_cut_loses_nothing_that_was_committed_and_tears_nothing(path: Path
         assert (0 if head is None else head.sequence) >= promised - 1
         assert [each.intent is not None for each in again.unfinished()] in ([], [True], [False])
         again.close()
+    print({"prefixes of the log": len(lengths), "bytes of it": len(state["-wal"])})  # noqa: T201 - figures
 
 
 @pytest.mark.torture
@@ -132,7 +134,7 @@ def test_power_cut_may_leave_garbage_where_nothing_was_synced(path: Path, tmp_pa
     state = files_of(path)
     history.close()
     chance = random.Random(7)
-    for number in range(12):
+    for number in range(times(12)):
         log = bytearray(state["-wal"])
         for sector in range(synced // 512 + 1, len(log) // 512):
             if chance.random() < 0.5:
@@ -142,6 +144,7 @@ def test_power_cut_may_leave_garbage_where_nothing_was_synced(path: Path, tmp_pa
         assert whole(again, b"two") == b"two"
         assert len(again.changes("deploy_prod_2")) == 1
         again.close()
+    print({"logs with random sectors lost or replaced": times(12)})  # noqa: T201 - figures
 
 
 def test_log_goes_into_the_file_in_a_quiet_moment_and_starts_over(path: Path) -> None:

@@ -9,10 +9,12 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+from tests.torture.scale import times
 from tests.unit.effects.faults import DeadError, Fault, Faulty
 from tests.unit.effects.world import D, F, L, Thing, World, build, look, planned, reader
 
@@ -85,6 +87,7 @@ def test_any_mix_of_directories_before_finishing_is_all_or_nothing(
         done = Target(str(root)).recover(plan)
         assert done is (set(choice) == {"applied"})
         assert look(root) == (AFTER if done else BEFORE), choice
+    print({"mixes of directories before finishing": 3 ** len(PLACES)})  # noqa: T201 - figures
 
 
 def test_any_mix_of_directories_while_finishing_is_all(swift: Path, plan: tuple[Step, ...]) -> None:
@@ -93,6 +96,7 @@ def test_any_mix_of_directories_while_finishing_is_all(swift: Path, plan: tuple[
         root = mixed(swift, made, choice)
         assert Target(str(root)).recover(plan) is True
         assert look(root) == AFTER, choice
+    print({"mixes of directories while finishing": 2 ** len(PLACES)})  # noqa: T201 - figures
 
 
 def test_any_mix_of_directories_while_undoing_is_nothing(swift: Path, plan: tuple[Step, ...]) -> None:
@@ -102,6 +106,7 @@ def test_any_mix_of_directories_while_undoing_is_nothing(swift: Path, plan: tupl
         root = mixed(swift, made, choice)
         Target(str(root)).undo(plan)
         assert look(root) == BEFORE, choice
+    print({"mixes of directories while undoing": 2 ** len(PLACES)})  # noqa: T201 - figures
 
 
 @pytest.fixture
@@ -161,7 +166,41 @@ def test_power_cut_at_any_act_leaves_all_or_nothing(disk: Path) -> None:
         outcomes.add(done)
         if not acts.fired:
             break
+    print({"power cuts, one after each act": at, "outcomes": outcomes})  # noqa: T201 - figures
     assert outcomes == {True, False}
+    assert at > 20
+
+
+@pytest.mark.root
+@pytest.mark.torture
+@pytest.mark.slow
+def test_power_cut_at_any_act_of_undoing_leaves_all_or_nothing(disk: Path) -> None:
+    """What was applied and is undone: cut off, it is one or the other, and another recovery changes nothing."""
+    root, cuts, outcomes = disk / "t", 0, set()
+    for at in range(1, 200, times(3, 1)):
+        shutil.rmtree(root, ignore_errors=True)
+        build(root, BEFORE)
+        os.sync()
+        acts = Faulty()
+        target = Target(str(root), acts=acts)
+        plan = planned(target, BEFORE, AFTER)
+        target.stage(plan, reader(AFTER))
+        target.apply(plan)
+        acts.fault = Fault(len(acts.log) + at, dead=True)
+        # What fails for a dead act is tried again after the cut.
+        with suppress(DeadError, DeploymentFailedError):
+            target.undo(plan)
+        cut_power(disk)
+        done = Target(str(root)).recover(plan)
+        for _ in range(2):
+            assert look(root) == (AFTER if done else BEFORE), at
+            assert Target(str(root)).recover(plan) is done
+        cuts += 1
+        outcomes.add(done)
+        if not acts.fired:
+            break
+    print({"power cuts while undoing": cuts, "outcomes": outcomes})  # noqa: T201 - figures
+    assert False in outcomes
     assert at > 20
 
 
