@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import api, bulk, computing, document, footprint, latency, machine, many, records
+from benchmarks import api, bulk, computing, counts, document, footprint, latency, machine, many, records
 from benchmarks.result import Result, load
 from benchmarks.setting import Setting
 
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Setting], Result]] = {
     "computing": computing.run,
     "api": api.run,
     "footprint": footprint.run,
+    "counts": counts.run,
 }
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
