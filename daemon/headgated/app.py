@@ -164,10 +164,10 @@ class App:
             terms=_terms(roles, self._settings.api),
         )
         self._stack.push_async_callback(_end_work, fleet)
-        fleet.start()
-        self._fleet = fleet
         await server.start()
         self._stack.push_async_callback(server.stop, STOP_GRACE)
+        fleet.start()  # Last, and nobody has been let in yet: first looks at large sources must not hold up the answers.
+        self._fleet = fleet
         tidying = Tidying(
             deployer.housekeeping, fleet.run, self._settings.retention.interval, deployer.problems
         )
@@ -184,6 +184,8 @@ class App:
         self._stack.push_async_callback(heartbeat.stop)
         heartbeat.start()
         self._heartbeat = heartbeat
+        checking = asyncio.create_task(fleet.run(deployer.check_records))
+        checking.add_done_callback(_log_failure)
 
     def _runtime_dir(self) -> Path:
         """Return a directory of ours alone for the private socket: the state directory, unless its path is too long for one."""
@@ -335,6 +337,9 @@ def _terms(roles: Roles, api: ApiSettings) -> Terms:
     door = DoorLimits(api.connections, api.connections_per_user, first_bytes=api.first_bytes)
     calls = CallLimits(api.calls, api.calls_per_user, api.watchers, api.watchers_per_user)
     return Terms(roles, DoorLimits.within_descriptors(door), calls)
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("cannot check the records", exc_info=task.exception())
 
 
 async def _end_work(fleet: Fleet) -> None:

@@ -31,6 +31,9 @@ class Kind(IntEnum):
     SYMLINK = 3
 
 
+_KINDS = {kind.value: kind for kind in Kind}
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One path at one moment, without what is below it."""
@@ -219,27 +222,29 @@ def decode_all(encoded: bytes) -> Iterator[tuple[bytes, Entry, bytes]]:
     Raises:
         struct.error, ValueError: `encoded` is not what `encode` wrote.
     """
-    at = 0
-    while at < len(encoded):
-        kind, mode, uid, gid, size, digest, name_length = _HEAD.unpack_from(encoded, at)
-        at += _HEAD.size
-        is_link = kind & 0x7F == Kind.SYMLINK
-        target_at = at + name_length
-        end = target_at + (size if is_link else 0)
-        if end > len(encoded):
+    at, whole = 0, len(encoded)
+    unpack, head = _HEAD.unpack_from, _HEAD.size
+    while at < whole:
+        number, mode, uid, gid, size, digest, name_length = unpack(encoded, at)
+        kind = _KINDS.get(number & 0x7F)
+        if kind is None:
+            raise ValueError(f"{number & 0x7F} is no kind of path")
+        name_at = at + head
+        target_at = name_at + name_length
+        at = target_at + (size if kind is Kind.SYMLINK else 0)
+        if at > whole:
             raise ValueError("the canonical form of a directory is cut short")
-        name, target, at = encoded[at:target_at], encoded[target_at:end], end
         entry = Entry(
-            kind=Kind(kind & 0x7F),
-            mode=None if mode < 0 else mode,
-            digest=digest if kind & 0x7F == Kind.FILE else b"",
-            size=0 if is_link else size,
-            target=target,
-            uid=None if uid < 0 else uid,
-            gid=None if gid < 0 else gid,
-            template=bool(kind & 0x80),
+            kind,
+            None if mode < 0 else mode,
+            digest if kind is Kind.FILE else b"",
+            0 if kind is Kind.SYMLINK else size,
+            encoded[target_at:at],
+            None if uid < 0 else uid,
+            None if gid < 0 else gid,
+            number > 0x7F,  # noqa: PLR2004 - the highest bit
         )
-        yield name, entry, digest
+        yield encoded[name_at:target_at], entry, digest
 
 
 def own(node: Node) -> Entry:

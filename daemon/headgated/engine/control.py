@@ -237,6 +237,9 @@ class Control:
 
     async def get_deployment(self, deployment_id: str) -> ConfigDeployment:
         """Return one deployment whole."""
+        at_hand = self._deployer.ledger.at_hand(deployment_id)
+        if at_hand is not None:
+            return at_hand
         return await self._fleet.run(self._deployer.get_deployment_status, deployment_id)
 
     async def list_deployments(
@@ -360,7 +363,7 @@ class Control:
         statuses: frozenset[DeploymentStatus],
     ) -> tuple[list[ConfigDeployment], str]:
         records, following = self._deployer.ledger.store.page(
-            environment, limit=size, before=cursor, statuses=statuses
+            environment, limit=size, before=cursor, statuses=statuses, brief=True
         )
         if cursor is None:
             shown = {record.deployment_id for record in records}

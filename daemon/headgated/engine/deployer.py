@@ -34,6 +34,8 @@ from headgated.engine.sources import Sources
 from headgated.engine.views import Problem
 
 log = logging.getLogger("headgated")
+WORTH_WRITING = 1000
+"""So many records that are not remembered yet are written down at once, not only at the end."""
 
 
 def _nobody(_told: object) -> None:
@@ -130,6 +132,7 @@ class ConfigurationDeployer:
 
     def close(self) -> None:
         """Release the workspace. Running deployments must have ended."""
+        self.ledger.store.remember()
         self.history.close()
         self._lock.release()
 
@@ -320,11 +323,7 @@ class ConfigurationDeployer:
         """Read what is on disk and make right what a crash left."""
         set_aside = self.environments.load()
         set_aside += [f"{aside.path}: {aside.why}" for aside in self.ledger.store.open()]
-        for sentence in set_aside:
-            self.problems.append(
-                Problem("RECORD_CORRUPT", sentence, "look at the file; the daemon goes on without it")
-            )
-            log.error("%s", sentence)
+        self._tell_set_aside(set_aside)
         for environment in self.environments.all():
             self._runtimes[environment.name] = Runtime(environment.name)
         broken = self._recovery.run()
@@ -338,6 +337,18 @@ class ConfigurationDeployer:
                 self.problems.append(
                     Problem("RECOVERY_FAILED", why, "its environment is gone; look at its target")
                 )
+
+    def check_records(self) -> None:
+        """Look at the records that were taken as remembered when this was opened; to be called once, by whoever has the time."""
+        self._tell_set_aside([f"{aside.path}: {aside.why}" for aside in self.ledger.store.check()])
+        self.ledger.store.remember(WORTH_WRITING)
+
+    def _tell_set_aside(self, sentences: Sequence[str]) -> None:
+        for sentence in sentences:
+            self.problems.append(
+                Problem("RECORD_CORRUPT", sentence, "look at the file; the daemon goes on without it")
+            )
+            log.error("%s", sentence)
 
     def _enlist(self, environment: Environment, misfit: str = "") -> None:
         """Begin to work for an environment."""
@@ -357,7 +368,7 @@ class ConfigurationDeployer:
         self.ledger.store.pass_over(environment.name, runtime.sequence)
         if runtime.current_id:
             with suppress(HeadgateError):  # its record is damaged, and named; what is deployed is in history
-                runtime.last_success_at = self.ledger.store.get(runtime.current_id).finished_at
+                runtime.last_success_at = self.ledger.store.finished_at(runtime.current_id)
         self.sources.subscribe(environment)
 
 

@@ -179,6 +179,12 @@ class Ledger:
             record = self._under_way.get(deployment_id)
         return record if record is not None else self.store.get(deployment_id)
 
+    def at_hand(self, deployment_id: str) -> ConfigDeployment | None:
+        """Return a deployment as it stands now if that takes no reading of files; None: ask `get`."""
+        with self._lock:
+            record = self._under_way.get(deployment_id)
+        return record if record is not None else self.store.recent(deployment_id)
+
     def current(self, record: ConfigDeployment) -> ConfigDeployment:
         """Return a record from disk as it stands now."""
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Generic, TypeVar
+
 import msgspec
 
 from headgated.core.deployment import (
@@ -16,6 +18,7 @@ from headgated.core.deployment import (
     Trigger,
 )
 from headgated.core.paths import escape, unescape
+from headgated.core.report import emptied
 from headgated.core.tree import Entry, Kind
 from headgated.effects.records.coding import (
     SCHEMA_VERSION,
@@ -30,6 +33,7 @@ from headgated.effects.records.coding import (
 _NAMES = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
 _KINDS = {name: kind for kind, name in _NAMES.items()}
 _DIGEST_BYTES = 32
+C = TypeVar("C")
 
 
 class _FileState(msgspec.Struct):
@@ -69,6 +73,15 @@ class _Changes(msgspec.Struct):
     notes: list[str] = []
 
 
+class _Counts(msgspec.Struct):
+    """Of `_Changes` what says how many there are: the rest is skipped where it stands, however long."""
+
+    added_count: int
+    modified_count: int
+    removed_count: int
+    unchanged_count: int
+
+
 class _RollbackInfo(msgspec.Struct):
     target_deployment_id: str = ""
     undone: list[str] = []
@@ -83,7 +96,7 @@ class _Error(msgspec.Struct):
     paths: list[str] = []
 
 
-class _Deployment(msgspec.Struct):
+class _Deployment(msgspec.Struct, Generic[C]):
     schema_version: int
     deployment_id: str
     environment: str
@@ -97,7 +110,7 @@ class _Deployment(msgspec.Struct):
     reason: str
     on_behalf_of: str
     config_files: list[str]
-    changes: _Changes
+    changes: C
     rollback_info: _RollbackInfo | None
     error: _Error | None
     started_at: str | None
@@ -138,10 +151,19 @@ def decode_deployment(raw: bytes) -> ConfigDeployment:
     Raises:
         RecordError: RECORD_CORRUPT, RECORD_NEWER.
     """
-    return decode(raw, _Deployment, _deployment)
+    return decode(raw, _Deployment[_Changes], lambda shape: _deployment(shape, _changes(shape.changes)))
 
 
-def _deployment(shape: _Deployment) -> ConfigDeployment:
+def decode_brief(raw: bytes) -> ConfigDeployment:
+    """Return the deployment that a record tells of, with counts in place of lists; not even looks at the lists.
+
+    Raises:
+        RecordError: RECORD_CORRUPT, RECORD_NEWER.
+    """
+    return decode(raw, _Deployment[_Counts], lambda shape: _deployment(shape, _counted(shape.changes)))
+
+
+def _deployment(shape: _Deployment[Any], changes: Changes) -> ConfigDeployment:
     info, error = shape.rollback_info, shape.error
     return ConfigDeployment(
         deployment_id=shape.deployment_id,
@@ -154,7 +176,7 @@ def _deployment(shape: _Deployment) -> ConfigDeployment:
         trigger=shape.trigger,
         config_version=shape.config_version,
         config_files=tuple(shape.config_files),
-        changes=_changes(shape.changes),
+        changes=changes,
         rollback_info=None
         if info is None
         else RollbackInfo(
@@ -201,6 +223,17 @@ def _changes(shape: _Changes) -> Changes:
         omitted_count=shape.omitted_count,
         settings_changed=tuple(SettingChange(s.path, s.key, s.old, s.new) for s in shape.settings_changed),
         notes=tuple(shape.notes),
+    )
+
+
+def _counted(shape: _Counts) -> Changes:
+    return emptied(
+        Changes(
+            added_count=shape.added_count,
+            modified_count=shape.modified_count,
+            removed_count=shape.removed_count,
+            unchanged_count=shape.unchanged_count,
+        )
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -17,14 +17,19 @@ from headgated.core.deployment import ConfigDeployment, DeploymentKind, Deployme
 from headgated.core.environment import name_faults
 from headgated.core.errors import HeadgateError, NotFoundError, RecordError
 from headgated.effects.durable import check_writable, not_writable, sync_directory, write_durable
-from headgated.effects.records.coding import SCHEMA_VERSION, time_text
-from headgated.effects.records.deployment_shape import decode_deployment, encode_deployment
+from headgated.effects.records.coding import time_text
+from headgated.effects.records.deployment_shape import decode_brief, decode_deployment, encode_deployment
 from headgated.effects.records.index import Cursor, Index, Line, place
-from headgated.effects.records.reading import SetAside, read_record
+from headgated.effects.records.reading import SetAside, read_record, stamp_of
+from headgated.effects.records.recent import Recent
+from headgated.effects.records.remembered import Remembered
 from headgated.effects.records.survey import Survey
 
 log = logging.getLogger("headgated.records")
 _REMEMBERED = 10_000
+_SHORT = 100
+"""Records of at most so many changes are kept as read."""
+_UNFINISHED = tuple(status for status in DeploymentStatus if not status.finished)
 
 
 class DeploymentStore:
@@ -40,6 +45,11 @@ class DeploymentStore:
         self._reserved: dict[str, None] = {}
         """Ids given out and not yet on disk; many never are, so only the last ones are remembered."""
         self._highest: dict[str, int] = {}
+        self._trusted: list[Line] = []
+        """Lines that were taken as remembered, and nobody has checked yet."""
+        self._news: dict[str, int] = {}
+        """How many lines of each environment are not remembered as they are."""
+        self._briefs, self._wholes = Recent(), Recent()
         self._lock = threading.RLock()
 
     def open(self) -> list[SetAside]:
@@ -60,14 +70,35 @@ class DeploymentStore:
         with self._lock:
             for name in sorted(names):
                 if not name_faults(name):
-                    survey = Survey(self._directory / name).run()
+                    survey = Survey(self._directory / name, self._remembered(name).read()).run()
+                    self._learn(name, survey)
                     lines += survey.lines
                     aside += survey.set_aside
-                    self._unusable |= survey.unusable
-                    self._gone |= survey.gone
-                    self.pass_over(name, survey.highest)
+                    self._trusted += survey.trusted
+                    self._news[name] = len(survey.lines) - len(survey.trusted)
             self._index.fill(lines)
         return aside
+
+    def check(self) -> list[SetAside]:
+        """Look whether each record that was taken as remembered is still what it was; returns what cannot be read.
+
+        To be called once after `open`, while everything else goes on: it takes a second or two where there are many.
+        """
+        trusted, self._trusted = self._trusted, []
+        aside: list[SetAside] = []
+        for line in trusted:
+            if self._stamp(line.environment, line.deployment_id) != line.stamp:
+                aside += self._look_again(line)
+        return aside
+
+    def remember(self, least: int = 1) -> None:
+        """Write down what is known of records, where at least so many are news, so that the next start need not read them."""
+        with self._lock:
+            news = [name for name, count in self._news.items() if count >= least]
+            found = [(name, self._index.of(name).copy()) for name in news]
+            self._news = {name: count for name, count in self._news.items() if count < least}
+        for name, lines in found:
+            self._remembered(name).write(lines)
 
     def reserve(self, environment: str, kind: DeploymentKind, now: datetime) -> tuple[str, int]:
         """Return a deployment id that nobody has or gets, and the environment's next sequence."""
@@ -139,6 +170,14 @@ class DeploymentStore:
             )
         return self._read(line)
 
+    def recent(self, deployment_id: str) -> ConfigDeployment | None:
+        """Return a record that was read or written lately and is not long; None: ask `get`. Reads no file."""
+        with self._lock:
+            line = self._index.get(deployment_id)
+        if line is None or deployment_id in self._unusable:
+            return None
+        return self._wholes.get(deployment_id, self._stamp(line.environment, deployment_id))
+
     def page(
         self,
         environment: str | None,
@@ -146,6 +185,7 @@ class DeploymentStore:
         limit: int,
         before: Cursor | None,
         statuses: frozenset[DeploymentStatus],
+        brief: bool = False,
     ) -> tuple[list[ConfigDeployment], Cursor | None]:
         """Return up to `limit` records, newest first, and where the next page begins (None: there is none).
 
@@ -154,9 +194,10 @@ class DeploymentStore:
             limit: how many at most.
             before: what the page before returned.
             statuses: empty: any.
+            brief: with counts in place of lists of files, which then cost nothing.
         """
         lines, following = self._find(environment, limit, before, statuses)
-        return list(self._readable(lines)), following
+        return list(self._readable(lines, self._read_brief if brief else self._read)), following
 
     def asked_at(self, deployment_id: str) -> datetime | None:
         """Return when a deployment was asked for, None where there is no such record. Reads no file."""
@@ -165,21 +206,31 @@ class DeploymentStore:
         return None if line is None else datetime.fromisoformat(line.deployed_at)
 
     def last(self, environment: str) -> ConfigDeployment | None:
-        """Return an environment's newest record, None where there is none."""
+        """Return an environment's newest record with counts in place of lists of files, None where there is none."""
         with self._lock:
             lines = self._index.of(environment)[::-1]
-        return next(self._readable(lines), None)
+        return next(self._readable(lines, self._read_brief), None)
+
+    def finished_at(self, deployment_id: str) -> datetime | None:
+        """Return when a deployment ended; None where it has not, or there is no such record.
+
+        Raises:
+            RecordError: it cannot be read.
+        """
+        with self._lock:
+            line = self._index.get(deployment_id)
+        return None if line is None else self._read_brief(line).finished_at
 
     def by_status(self, environment: str, status: DeploymentStatus) -> list[str]:
         """Return the ids of an environment's deployments in a status, oldest first."""
         with self._lock:
-            return [line.deployment_id for line in self._index.of(environment) if line.status == status]
+            return [line.deployment_id for line in self._index.of(environment) if line.status is status]
 
     def unfinished(self) -> list[ConfigDeployment]:
         """Return the records that say they are not finished."""
         with self._lock:
-            lines = [line for line in self._index.all() if not line.status.finished]
-        return list(self._readable(lines))
+            lines = [line for line in self._index.all() if line.status in _UNFINISHED]
+        return list(self._readable(lines, self._read))
 
     def _find(
         self,
@@ -190,7 +241,8 @@ class DeploymentStore:
     ) -> tuple[list[Line], Cursor | None]:
         with self._lock:
             candidates = self._index.newest_first(environment, before)
-            found = (line for line in candidates if not statuses or line.status in statuses)
+            wanted = tuple(statuses)  # compared one by one that is faster than hashed
+            found = (line for line in candidates if line.status in wanted) if wanted else candidates
             lines = list(islice(found, limit + 1))
         return lines[:limit], place(lines[limit - 1]) if len(lines) > limit else None
 
@@ -223,29 +275,81 @@ class DeploymentStore:
 
     def _note(self, record: ConfigDeployment) -> None:
         at = time_text(record.deployed_at)
+        name, deployment_id = record.environment, record.deployment_id
         line = Line(
-            SCHEMA_VERSION, record.deployment_id, record.environment, record.status, record.sequence, at
+            deployment_id, name, record.status, record.sequence, at, *self._identity(name, deployment_id)
         )
         with self._lock:
             self._index.add(line)
-            self.pass_over(record.environment, record.sequence)
-            self._reserved.pop(record.deployment_id, None)
+            self._news[name] = self._news.get(name, 0) + 1
+            self.pass_over(name, record.sequence)
+            self._reserved.pop(deployment_id, None)
+
+    def _learn(self, environment: str, survey: Survey) -> None:
+        """Note what a survey found besides lines."""
+        self._unusable |= survey.unusable
+        self._gone |= survey.gone
+        self.pass_over(environment, survey.highest)
+
+    def _look_again(self, line: Line) -> list[SetAside]:
+        """Read the record of a line whose file has changed."""
+        survey = Survey(self._directory / line.environment).again(line.deployment_id)
+        with self._lock:
+            if self._index.get(line.deployment_id) is line:  # else it was written meanwhile
+                self._index.remove(line.deployment_id)
+                self._learn(line.environment, survey)
+                for found in survey.lines:
+                    self._index.add(found)
+                self._news[line.environment] = self._news.get(line.environment, 0) + 1
+        return survey.set_aside
+
+    def _remembered(self, environment: str) -> Remembered:
+        return Remembered(self._directory / environment)
+
+    def _stamp(self, environment: str, deployment_id: str) -> int:
+        return self._identity(environment, deployment_id)[1]
+
+    def _identity(self, environment: str, deployment_id: str) -> tuple[int, int]:
+        """Return inode and stamp of a record's file; zeros where there is none."""
+        try:
+            status = os.lstat(f"{self._directory}/{environment}/{deployment_id}.json")
+        except OSError:
+            return 0, 0
+        return status.st_ino, stamp_of(status)
 
     def _path(self, environment: str, deployment_id: str) -> Path:
         return self._directory / environment / f"{deployment_id}.json"
 
-    def _readable(self, lines: list[Line]) -> Iterator[ConfigDeployment]:
+    def _readable(
+        self, lines: list[Line], read: Callable[[Line], ConfigDeployment]
+    ) -> Iterator[ConfigDeployment]:
         for line in lines:
             try:
-                yield self._read(line)
+                yield read(line)
             except HeadgateError:
                 continue  # it is in the log
 
     def _read(self, line: Line) -> ConfigDeployment:
-        """Read a record whole; one that turns out to be damaged is dropped from the index."""
+        """Read a record whole."""
+        return self._decoded(line, self._wholes, decode_deployment)
+
+    def _read_brief(self, line: Line) -> ConfigDeployment:
+        """Read a record without its lists."""
+        return self._decoded(line, self._briefs, decode_brief)
+
+    def _decoded(
+        self, line: Line, recent: Recent, decode: Callable[[bytes], ConfigDeployment]
+    ) -> ConfigDeployment:
+        """Read a record, unless that was done lately; one that turns out to be damaged is dropped from the index."""
+        stamp = self._stamp(line.environment, line.deployment_id)
+        known = recent.get(line.deployment_id, stamp)
+        if known is not None:
+            return known
         path = self._path(line.environment, line.deployment_id)
-        found = read_record(path, decode_deployment)
+        found = read_record(path, decode)
         if not isinstance(found, SetAside):
+            if recent is self._briefs or found.changes.total <= _SHORT:
+                recent.put(found, stamp)
             return found
         log.error("%s: %s%s", path, found.why, f"; now {found.moved_to}" if found.moved_to else "")
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from itertools import chain
 from typing import TypeAlias
 
 import msgspec
@@ -14,16 +15,19 @@ Cursor: TypeAlias = tuple[str, int, str]
 """Place of the last record of a page: when it was asked for, sequence, id."""
 
 
-class Line(msgspec.Struct, gc=False):
-    """As much of a record as the index needs; read straight from it."""
+class Line(msgspec.Struct, gc=False, array_like=True):
+    """As much of a record as the index needs."""
 
-    schema_version: int
     deployment_id: str
     environment: str
     status: DeploymentStatus
     sequence: int
     deployed_at: str
     """As records have it: of one length, so that text orders as time does."""
+    inode: int = 0
+    """Of the file that it was read from; 0: not known."""
+    stamp: int = 0
+    """Of that file, see `reading.stamp_of`; 0: not known."""
 
 
 def _by_sequence(line: Line) -> tuple[int, str]:
@@ -48,10 +52,14 @@ class Index:
     def fill(self, lines: list[Line]) -> None:
         """Take many lines in at once."""
         self._lines = {line.deployment_id: line for line in lines}
-        self._all = sorted(lines, key=_by_time)
         self._environments = {}
-        for line in sorted(lines, key=_by_sequence):
+        for line in lines:
             self._environments.setdefault(line.environment, []).append(line)
+        for mine in self._environments.values():
+            mine.sort(key=_by_sequence)
+        # Each environment's run is in order of time but for clocks that were set back: nearly sorted is sorted fast.
+        self._all = list(chain.from_iterable(self._environments.values()))
+        self._all.sort(key=_by_time)
 
     def get(self, deployment_id: str) -> Line | None:
         """Return a line."""
@@ -79,6 +87,10 @@ class Index:
     def all(self) -> list[Line]:
         """Return every line, oldest first."""
         return self._all
+
+    def environments(self) -> list[str]:
+        """Return the environments that have lines."""
+        return [name for name, lines in self._environments.items() if lines]
 
     def newest_first(self, environment: str | None, before: Cursor | None) -> Iterator[Line]:
         """Yield lines older than a place, of one environment by sequence, or of all by time."""

@@ -52,6 +52,11 @@ def set_aside(path: Path, why: str) -> SetAside:
     return SetAside(path, None, f"{why}; there are too many like it to move it away")
 
 
+def stamp_of(status: os.stat_result) -> int:
+    """Return a number that is another one when the file is, or its content."""
+    return hash((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)) or 1
+
+
 def read_whole(path: Path | str, directory: int | None = None) -> bytes:
     """Return the content of a regular file, never waiting and never following a symlink.
 

@@ -1,26 +1,44 @@
 """Looks through the records of one environment at start: what is there, what cannot be read, what is taken all the same.
 
-Reads each file once and decodes only what the index needs. Nothing that it meets stops it.
+Takes the remembered line of each record that is still the same file; reads every other one once and decodes only what the
+index needs. Nothing that it meets stops it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from headgated.core.deployment import DeploymentStatus
 from headgated.effects.durable import is_temporary
 from headgated.effects.records.coding import SCHEMA_VERSION
 from headgated.effects.records.deployment_shape import decode_deployment
 from headgated.effects.records.index import Line
-from headgated.effects.records.reading import SetAside, read_record, read_whole
+from headgated.effects.records.reading import SetAside, read_record, read_whole, stamp_of
 
 _SEQUENCE = re.compile(rb'"sequence"\s*:\s*(\d{1,18})')
+_SUFFIX = ".json"
 _MOVED_AWAY = re.compile(r"(.*)\.json\.corrupt-\d+", re.DOTALL)
+
+
+class _Head(msgspec.Struct, gc=False):
+    """As much of a record as the index needs; read straight from it."""
+
+    schema_version: int
+    deployment_id: str
+    environment: str
+    status: DeploymentStatus
+    sequence: int
+    deployed_at: str
+
+
+_decoder = msgspec.json.Decoder(_Head)
 
 
 @dataclass(slots=True)
@@ -28,6 +46,8 @@ class Survey:
     """What the directory of an environment holds."""
 
     directory: Path
+    known: Sequence[Line] = ()
+    """Remembered lines."""
     lines: list[Line] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
@@ -36,6 +56,8 @@ class Survey:
     """Ids of records that were moved away as damaged."""
     highest: int = 0
     """The highest sequence that was, or may have been, given out."""
+    trusted: list[Line] = field(default_factory=list)
+    """Those of `lines` that were taken as remembered."""
     _unknown: int = 0
     """Records whose sequence nobody can tell."""
     _name: str = ""
@@ -48,7 +70,10 @@ class Survey:
         try:
             descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                self._each(sorted(os.listdir(descriptor)), descriptor)
+                with os.scandir(descriptor) as entries:
+                    found = {entry.name: entry.inode() for entry in entries}
+                self._take_known(found)
+                self._each(sorted(found), descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -56,12 +81,31 @@ class Survey:
         self.highest += self._unknown
         return self
 
+    def again(self, deployment_id: str) -> Survey:
+        """Look at one record, which has changed since it was remembered."""
+        with suppress(OSError):
+            descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.path.lexists(self.directory / f"{deployment_id}{_SUFFIX}"):
+                    self._record(f"{deployment_id}{_SUFFIX}", descriptor)
+            finally:
+                os.close(descriptor)
+        return self
+
+    def _take_known(self, found: dict[str, int]) -> None:
+        """Take the lines whose records are still the same files out of what was found, inodes by name."""
+        for line in self.known:
+            name = line.deployment_id + _SUFFIX
+            if found.get(name) == line.inode:
+                del found[name]
+                self._take(line)
+        self.trusted = self.lines.copy()
+
     def _each(self, names: list[str], directory: int) -> None:
         """In the order of names, which is nearly that of sequences, so that there is little left to sort."""
-        decoder = msgspec.json.Decoder(Line)
         for name in names:
-            if name.endswith(".json"):
-                self._record(name, directory, decoder)
+            if name.endswith(_SUFFIX):
+                self._record(name, directory)
             elif moved := _MOVED_AWAY.fullmatch(name):
                 self.gone.add(moved[1])
                 self._guess_sequence(name, directory)
@@ -69,20 +113,38 @@ class Survey:
                 with suppress(OSError):
                     os.unlink(name, dir_fd=directory)
 
-    def _record(self, name: str, directory: int, decoder: msgspec.json.Decoder[Line]) -> None:
-        try:
-            line = decoder.decode(read_whole(name, directory))
-        except (OSError, msgspec.MsgspecError):
-            line = None
-        if line is not None and line.schema_version <= SCHEMA_VERSION and self._belongs(line, name):
-            line.environment = self._name  # one text for all of them
-            self.lines.append(line)
-            self.highest = max(self.highest, line.sequence)
-        else:
-            self._unreadable(name, directory)
+    def _take(self, line: Line) -> None:
+        line.environment = self._name  # one text for all of them
+        self.lines.append(line)
+        self.highest = max(self.highest, line.sequence)
 
-    def _belongs(self, line: Line, name: str) -> bool:
-        return line.environment == self._name and f"{line.deployment_id}.json" == name
+    def _record(self, name: str, directory: int) -> None:
+        try:
+            status = os.stat(
+                name, dir_fd=directory, follow_symlinks=False
+            )  # first: what comes later is noticed
+            head = _decoder.decode(read_whole(name, directory))
+        except (OSError, msgspec.MsgspecError):
+            self._unreadable(name, directory)
+            return
+        if head.schema_version > SCHEMA_VERSION or not self._belongs(head, name):
+            self._unreadable(name, directory)
+            return
+        stamp = stamp_of(status)
+        self._take(
+            Line(
+                head.deployment_id,
+                self._name,
+                head.status,
+                head.sequence,
+                head.deployed_at,
+                status.st_ino,
+                stamp,
+            )
+        )
+
+    def _belongs(self, head: _Head, name: str) -> bool:
+        return head.environment == self._name and f"{head.deployment_id}{_SUFFIX}" == name
 
     def _unreadable(self, name: str, directory: int) -> None:
         self._guess_sequence(name, directory)
