@@ -337,6 +337,8 @@ def _terms(roles: Roles, api: ApiSettings) -> Terms:
     door = DoorLimits(api.connections, api.connections_per_user, first_bytes=api.first_bytes)
     calls = CallLimits(api.calls, api.calls_per_user, api.watchers, api.watchers_per_user)
     return Terms(roles, DoorLimits.within_descriptors(door), calls)
+
+
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.error("cannot check the records", exc_info=task.exception())
