@@ -111,7 +111,7 @@ async def test_waiting_for_a_daemon_that_does_not_answer_leaves_the_loop_alone(t
 
 def test_clients_bring_neither_the_daemon_nor_the_watchdog() -> None:
     code = (
-        "import sys, headgate; headgate.Client; headgate.AsyncClient; "
+        "import sys, headgate; headgate.Client; headgate.AsyncClient; import headgate.testing; "
         "print([m for m in sys.modules if m.split('.')[0] in ('headgated', 'watchdog', 'msgspec', 'click')])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
