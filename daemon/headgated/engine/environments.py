@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from headgated.core.errors import (
     NotFoundError,
 )
 from headgated.effects.owner import owner_of
-from headgated.effects.places import Place, source_fault, target_fault
+from headgated.effects.places import Ground, Neighbours, Place, source_fault, target_fault
 from headgated.effects.records import EnvironmentStore
 from headgated.effects.target import obstacles
 
@@ -158,9 +158,11 @@ class Environments:
     def misfits(self) -> dict[str, str]:
         """Return, for each environment whose places overlap others or leave the allowed roots now, why it must not be deployed."""
         with self._lock:
-            found = {}
+            found, ground = {}, Ground()
+            uses = self._neighbours(ground)
             for environment in self.all():
-                overlaps = self._overlap_faults(environment) + self._outside_faults(environment)
+                overlaps = self._overlap_faults(environment, ground, uses)
+                overlaps += self._outside_faults(environment, ground)
                 if overlaps:
                     found[environment.name] = "; ".join(
                         f"{fault.field}: {fault.message}" for fault in overlaps
@@ -174,28 +176,29 @@ class Environments:
     def _check(self, what: str, environment: Environment) -> None:
         found = faults(environment) + _unavailable_faults(environment)
         if not found:
+            ground = Ground()
             found = (
-                self._place_faults(environment)
-                + self._overlap_faults(environment)
+                self._place_faults(environment, ground)
+                + self._overlap_faults(environment, ground, self._neighbours(ground))
                 + _owner_faults(environment)
                 + self._exchange_faults(environment)
             )
         if found:
             raise InvalidRequestError(what, found)
 
-    def _place_faults(self, environment: Environment) -> list[Fault]:
+    def _place_faults(self, environment: Environment, ground: Ground) -> list[Fault]:
         found = []
         if why := target_fault(environment.config_path):
             found.append(Fault("config_path", why))
         for index, source in enumerate(environment.sources):
             if why := source_fault(source):
                 found.append(Fault(f"sources[{index}]", why))
-        return found + self._outside_faults(environment)
+        return found + self._outside_faults(environment, ground)
 
-    def _outside_faults(self, environment: Environment) -> list[Fault]:
-        found = self._root_faults("config_path", environment.config_path, "config_path")
+    def _outside_faults(self, environment: Environment, ground: Ground) -> list[Fault]:
+        found = self._root_faults("config_path", environment.config_path, "config_path", ground)
         for index, source in enumerate(environment.sources):
-            found += self._root_faults(f"sources[{index}]", source, "sources")
+            found += self._root_faults(f"sources[{index}]", source, "sources", ground)
         return found
 
     def _exchange_faults(self, environment: Environment) -> list[Fault]:
@@ -218,19 +221,28 @@ class Environments:
             )
         return found
 
-    def _root_faults(self, field: str, path: str, kind: str) -> list[Fault]:
-        roots = [Place.of(root) for root in self._roots[kind]]
-        place = Place.of(path)
+    def _root_faults(self, field: str, path: str, kind: str, ground: Ground) -> list[Fault]:
+        roots = [ground.place(root) for root in self._roots[kind]]
+        place = ground.place(path)
         if not roots or any(place.same(root) or place.inside(root) for root in roots):
             return []
         return [
             Fault(field, f"{path} is outside the allowed roots ({', '.join(root.path for root in roots)})")
         ]
 
-    def _overlap_faults(self, environment: Environment) -> list[Fault]:
-        target = Place.of(environment.config_path)
-        state = Place.of(str(self._state_dir))
-        own = [(f"sources[{index}]", Place.of(path)) for index, path in enumerate(environment.sources)]
+    def _neighbours(self, ground: Ground) -> _Uses:
+        """Return every target and source that there is, by where it is."""
+        uses = _Uses(Neighbours(), Neighbours())
+        for each in self._all.values():
+            uses.targets.add(ground.place(each.config_path), _Use(each.name, each.config_path, "the target"))
+            for source in each.sources:
+                uses.sources.add(ground.place(source), _Use(each.name, source, "a source"))
+        return uses
+
+    def _overlap_faults(self, environment: Environment, ground: Ground, uses: _Uses) -> list[Fault]:
+        target = ground.place(environment.config_path)
+        state = ground.place(str(self._state_dir))
+        own = [(f"sources[{index}]", ground.place(path)) for index, path in enumerate(environment.sources)]
         found = []
         if target.overlaps(state):
             found.append(
@@ -243,29 +255,31 @@ class Environments:
                 )
             if source.overlaps(target):
                 found.append(Fault(field, f"{source.path} overlaps the target {target.path}"))
-        for other in self._all.values():
-            if other.name != environment.name:
-                found += _other_faults(target, own, other)
-        return found
+        theirs = [("config_path", target, use) for use in uses.targets.overlapping(target)]
+        theirs += [("config_path", target, use) for use in uses.sources.overlapping(target)]
+        theirs += [(field, source, use) for field, source in own for use in uses.targets.overlapping(source)]
+        return found + [
+            Fault(field, f"{place.path} overlaps {use.path}, {use.what} of {use.environment}")
+            for field, place, use in theirs
+            if use.environment != environment.name
+        ]
 
 
-def _other_faults(target: Place, own: Sequence[tuple[str, Place]], other: Environment) -> list[Fault]:
-    theirs = Place.of(other.config_path)
-    found = []
-    if target.overlaps(theirs):
-        found.append(
-            Fault("config_path", f"{target.path} overlaps {theirs.path}, the target of {other.name}")
-        )
-    found += [
-        Fault("config_path", f"{target.path} overlaps {source}, a source of {other.name}")
-        for source in other.sources
-        if target.overlaps(Place.of(source))
-    ]
-    return found + [
-        Fault(field, f"{source.path} overlaps {theirs.path}, the target of {other.name}")
-        for field, source in own
-        if source.overlaps(theirs)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """What an environment uses a directory for."""
+
+    environment: str
+    path: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Uses:
+    """What all environments use, by where it is."""
+
+    targets: Neighbours[_Use]
+    sources: Neighbours[_Use]
 
 
 def _unavailable_faults(environment: Environment) -> list[Fault]:
