@@ -1,6 +1,6 @@
 """Kills a deployer over and over, and checks after each restart that nothing is torn and nothing is lost.
 
-    python -m tests.torture.killing --kills 1000 --seed 1
+    python -m tests.torture.killing --kills 1000 --seed 1 [--strategy atomic]
 
 A child deploys, rolls back and restores random changes of some forty files; it says what it is about to do and what came of it in a
 journal. It is killed (SIGKILL) at a random time, at a random call that changes the target, or at a random step of a
@@ -28,13 +28,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.torture.trees import Picture, differences, grow, leftovers, picture, shuffle
 from tests.unit.effects.faults import Fault, Faulty
 
 from headgated.core.deployment import ConfigDeployment, DeploymentStatus
+from headgated.core.environment import Policies, Strategy
 from headgated.core.errors import RefusedError
 from headgated.effects.target import Target
 from headgated.engine.deployer import ConfigurationDeployer
@@ -42,6 +43,8 @@ from headgated.engine.deployer import ConfigurationDeployer
 WORLD = 100
 """Kills after which everything begins afresh, so that checking the whole history stays quick."""
 REMEMBERED = 6
+ACTS = {Strategy.IN_PLACE: 150, Strategy.ATOMIC: 900}
+"""At which call at most a child dies: those of a few deployments."""
 FAST = Path("/dev/shm")
 """A kill loses nothing that was written, whether a disk or memory is below; memory is quicker."""
 
@@ -60,6 +63,7 @@ class World:
     """One environment with its source, target and journal, and what is known of it."""
 
     home: Path
+    strategy: Strategy = Strategy.IN_PLACE
     states: list[State] = field(default_factory=list)
 
     @property
@@ -85,7 +89,9 @@ class World:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         return ConfigurationDeployer(
-            self.home / "state", on_deployment=step, open_target=lambda root: Target(root, acts=acts)
+            self.home / "state",
+            on_deployment=step,
+            open_target=lambda root: Target(root, acts=acts, leeway=0),
         )
 
     def begin(self, rng: random.Random) -> None:
@@ -97,6 +103,8 @@ class World:
         (self.target / "a" / "theirs").write_text("not ours either\n")
         with self.open() as deployer:
             deployer.create_environment("web", "testing", self.target, sources=[self.source])
+            policies = Policies(strategy=self.strategy)
+            deployer.change_environment("web", lambda e: replace(e, policies=policies))
 
     def remember(self, state: State) -> None:
         self.states = [*self.states, state][-REMEMBERED:]
@@ -168,7 +176,7 @@ def kill_once(world: World, rng: random.Random, counts: Counter[str]) -> None:
     world.journal.unlink(missing_ok=True)
     seed = rng.random()
     way = rng.choice(("time", "act", "step"))
-    at_act = rng.randint(1, 150) if way == "act" else 0
+    at_act = rng.randint(1, ACTS[world.strategy]) if way == "act" else 0
     at_step = rng.randint(1, 40) if way == "step" else 0
 
     def live() -> None:
@@ -178,7 +186,7 @@ def kill_once(world: World, rng: random.Random, counts: Counter[str]) -> None:
     counts["kills"] += 1
     counts[f"kills by {way}"] += 1
     while rng.random() < 0.4:
-        act = rng.randint(1, 30)
+        act = rng.randint(1, ACTS[world.strategy] // 5)
         if killed_child(lambda: world.open(die_at_act=act).close(), None):  # noqa: B023 - run at once
             counts["kills"] += 1
             counts["kills in recovery"] += 1
@@ -191,6 +199,7 @@ def check(world: World, counts: Counter[str]) -> None:
     with world.open() as deployer:
         now, records = picture(world.target), deployer.list_deployments("web")
         left, damage = leftovers(world.target), deployer.history.verify()
+        left += [name for name in os.listdir(world.home) if name.startswith(".headgate-")]
         ids = {record.deployment_id: record for record in records}
         _count(world, counts, "leftovers", left)
         _count(world, counts, "damaged history", damage)
@@ -264,7 +273,9 @@ def _whole_lines(journal: Path) -> list[bytes]:
     return [line for line in journal.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-def kill(kills: int, seed: int, directory: Path | None = None) -> Counter[str]:
+def kill(
+    kills: int, seed: int, directory: Path | None = None, strategy: Strategy = Strategy.IN_PLACE
+) -> Counter[str]:
     """Kill so many times, with everything below `directory`; return the figures."""
     if directory is None and FAST.is_dir():
         directory = FAST
@@ -290,7 +301,7 @@ def kill(kills: int, seed: int, directory: Path | None = None) -> Counter[str]:
     rng = random.Random(seed)
     while counts["kills"] < kills:
         home = Path(tempfile.mkdtemp(prefix="hg-kill-", dir=directory))
-        world = World(home)
+        world = World(home, strategy)
         world.begin(rng)
         last = counts["kills"] + WORLD
         while counts["kills"] < min(kills, last):
@@ -304,8 +315,10 @@ if __name__ == "__main__":
     arguments.add_argument("--kills", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--directory", type=Path, help="where to work; default: in memory")
+    arguments.add_argument("--strategy", type=Strategy, choices=list(Strategy), default=Strategy.IN_PLACE)
     given = arguments.parse_args()
     logging.disable(logging.ERROR)  # every kill leaves an error in the log: rightly so
     began = time.monotonic()
-    figures = kill(given.kills, given.seed, given.directory)
-    print(json.dumps({**figures, "seed": given.seed, "seconds": round(time.monotonic() - began, 1)}))  # noqa: T201
+    figures = kill(given.kills, given.seed, given.directory, given.strategy)
+    said = {"strategy": given.strategy, "seed": given.seed, "seconds": round(time.monotonic() - began, 1)}
+    print(json.dumps({**figures, **said}))  # noqa: T201

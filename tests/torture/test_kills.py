@@ -31,10 +31,14 @@ WRONG = (
 
 
 @pytest.mark.timeout(100_000)
-def test_killed_deployer_leaves_all_or_nothing() -> None:
-    kills = times(15)
+@pytest.mark.parametrize(("strategy", "share"), [("in-place", 15), ("atomic", 10)])
+def test_killed_deployer_leaves_all_or_nothing(strategy: str, share: int) -> None:
+    kills = times(share)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.torture.killing", "--kills", str(kills), "--seed", str(time.time_ns())],
+        [
+            *(sys.executable, "-m", "tests.torture.killing", "--kills", str(kills)),
+            *("--seed", str(time.time_ns()), "--strategy", strategy),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

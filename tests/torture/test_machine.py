@@ -8,10 +8,11 @@ all or nothing, and the record says which.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tests.unit.effects.faults import Fault, Faulty, in_child
 
 from headgated import ConfigurationDeployer
 from headgated.core.deployment import ConfigDeployment, DeploymentStatus
+from headgated.core.environment import Policies, Strategy
 from headgated.core.errors import RefusedError
 from headgated.effects.target import Target
 
@@ -56,6 +58,10 @@ def files_below(root: Path) -> Files:
 class Machine(RuleBasedStateMachine):
     """The engine, beside the model."""
 
+    strategy = Strategy.IN_PLACE
+    acts_of_one = 60
+    """About so many calls change the target in one deployment."""
+
     @initialize()
     def begin(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="hg-machine-", dir=FAST if FAST.is_dir() else None))
@@ -70,6 +76,8 @@ class Machine(RuleBasedStateMachine):
         self.states: list[State] = []
         self.deployer = ConfigurationDeployer(self.home / "state")
         self.deployer.create_environment("web", "testing", self.target, sources=[self.source])
+        policies = Policies(strategy=self.strategy)
+        self.deployer.change_environment("web", lambda e: replace(e, policies=policies))
 
     def teardown(self) -> None:
         if hasattr(self, "deployer"):
@@ -130,14 +138,14 @@ class Machine(RuleBasedStateMachine):
         self.deployer.close()
         self.deployer = ConfigurationDeployer(self.home / "state")
 
-    @rule(at=st.integers(1, 60))
-    def crash_in_deployment(self, at: int) -> None:
+    @rule(at=st.floats(0, 1))
+    def crash_in_deployment(self, at: float) -> None:
         after, managed = self._after_deploy()
         self._crash(at, lambda deployer: deployer.deploy_configuration("web"), after, managed)
 
     @precondition(lambda self: self.states and not self._drifted())
-    @rule(at=st.integers(1, 60))
-    def crash_in_rollback(self, at: int) -> None:
+    @rule(at=st.floats(0, 1))
+    def crash_in_rollback(self, at: float) -> None:
         newest = self.states[-1]
         self._crash(
             at,
@@ -164,15 +172,15 @@ class Machine(RuleBasedStateMachine):
                 self.states[-1].deployment_id if self.states else None
             )
 
-    def _crash(self, at: int, deed: Deed, after: Files, managed: Files) -> None:
-        """Let a child do it and die at the `at`-th change of the target, or not if there are fewer; then open again."""
+    def _crash(self, at: float, deed: Deed, after: Files, managed: Files) -> None:
+        """Let a child do it and die after that part of the changes of the target, or not if there are fewer; then open again."""
         self.deployer.close()
         known = {state.deployment_id for state in self.states}
 
         def live(_say: object) -> None:
-            acts = Faulty(Fault(at=at))
+            acts = Faulty(Fault(at=1 + int(at * self.acts_of_one)))
             with ConfigurationDeployer(
-                self.home / "state", open_target=lambda root: Target(root, acts=acts)
+                self.home / "state", open_target=lambda root: Target(root, acts=acts, leeway=0)
             ) as deployer:
                 deed(deployer)
 
@@ -211,11 +219,35 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+class AtomicMachine(Machine):
+    """The same, with the whole target exchanged each time, or now and then not."""
+
+    strategy = Strategy.ATOMIC
+    acts_of_one = 160
+
+    @rule(strategy=st.sampled_from(Strategy))
+    def change_strategy(self, strategy: Strategy) -> None:
+        policies = Policies(strategy=strategy)
+        self.deployer.change_environment("web", lambda e: replace(e, policies=policies))
+
+    @invariant()
+    def nothing_lies_beside_the_target(self) -> None:
+        if hasattr(self, "home"):
+            assert not [name for name in os.listdir(self.home) if name.startswith(".headgate-")]
+
+
+def some(examples: int) -> settings:
+    """Return how much is tried."""
+    return settings(
+        max_examples=times(examples),
+        stateful_step_count=20,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+
+
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(
-    max_examples=times(12),
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+TestMachine.settings = some(12)
+TestAtomicMachine = AtomicMachine.TestCase
+TestAtomicMachine.settings = some(5)

@@ -27,7 +27,7 @@ from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneat
 from headgated.effects.target.site import Site
 from headgated.effects.target.stage import Stager
 from headgated.effects.target.verdict import Verdict, forward
-from headgated.effects.target.whole import Whole
+from headgated.effects.target.whole import LEEWAY, Whole
 
 log = logging.getLogger("headgated.target")
 
@@ -44,14 +44,18 @@ class Target:
     at its real path.
     """
 
-    def __init__(self, root: str, *, acts: Acts | None = None, openat2: bool = True) -> None:
+    def __init__(
+        self, root: str, *, acts: Acts | None = None, openat2: bool = True, leeway: float = LEEWAY
+    ) -> None:
         """Touch nothing.
 
         Args:
             root: absolute, without symlinks (its real path). It need not exist.
             acts: how to change things; for tests.
             openat2: whether to use that call where the kernel has it.
+            leeway: seconds for which a directory that was replaced as a whole is left to those who are reading it.
         """
+        self._leeway = leeway
         self._root = os.fsencode(root)
         self._acts = acts or Acts()
         self._openat2 = openat2
@@ -189,7 +193,7 @@ class Target:
         Args:
             token: of the deployment; the steps' names carry it too.
         """
-        return Whole(self._root, token, self._acts, self._lens, openat2=self._openat2)
+        return Whole(self._root, token, self._acts, self._lens, openat2=self._openat2, leeway=self._leeway)
 
     def recover(self, steps: Sequence[Step], notes: list[str] | None = None, *, token: str = "") -> bool:
         """After a crash, make it all or nothing.

@@ -4,7 +4,7 @@ Beside the target a second tree is built of all that is there (`carry`), and the
 target does not change until the one exchange of the two; whoever opens the target by its path finds all old or all new. What
 others changed in the old tree while the new one was built is brought over (`catchup`), shortly before and again after the
 exchange; where that cannot be, the two change places again. Directories that somebody holds open, a working directory among
-them, stay those of the old tree.
+them, stay those of the old tree, which is left whole for a moment for those who are just reading it.
 
 The verbs are those of `Target`, for one deployment. Cost: a system call or two for each file of the tree, whatever changes.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -42,13 +43,24 @@ from headgated.effects.target.syncs import sync_directories
 
 log = logging.getLogger("headgated.target")
 
+LEEWAY = 0.1
+"""Seconds after the exchange in which nothing is removed from the old directory."""
 _NEW_ROOT = 0o755
 
 
 class Whole:
     """One deployment of a whole directory."""
 
-    def __init__(self, root: bytes, token: str, acts: Acts, lens: Lens, *, openat2: bool = True) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        token: str,
+        acts: Acts,
+        lens: Lens,
+        *,
+        openat2: bool = True,
+        leeway: float = LEEWAY,
+    ) -> None:
         """Touch nothing.
 
         Args:
@@ -57,7 +69,9 @@ class Whole:
             acts: changes things.
             lens: knows what is at the target.
             openat2: whether to use that call where the kernel has it.
+            leeway: seconds that readers of the old directory have after the exchange.
         """
+        self._leeway, self._exchanged_at = leeway, 0.0
         self._root, self._token, self._acts, self._openat2 = root, token, acts, openat2
         self._lens, self._new_lens = lens, lens.fork()
         self._changes: tuple[Change, ...] = ()
@@ -132,9 +146,11 @@ class Whole:
                 self._undo(berth, steps, error)
                 raise
         self._lens.become(self._new_lens)
+        self._exchanged_at = time.monotonic()
 
     def finish(self, steps: Sequence[Step]) -> list[str]:
         """Remove the old directory; return notes on what stays. What fails is noted, not raised."""
+        time.sleep(max(0.0, self._exchanged_at + self._leeway - time.monotonic()))
         try:
             with self._errors("remove what was replaced in", b""), self._berth() as berth:
                 ending = Ending(berth, self._lens, steps, self._carried)
