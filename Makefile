@@ -41,7 +41,7 @@ export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test clients torture soak bench lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs breaking package lock setup clean
+.PHONY: help run test clients torture soak bench lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs man breaking package lock setup clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -103,6 +103,9 @@ proto: $(READY) ## generate client/headgate/v1 and docs/api.md from proto/
 
 docs: $(READY) ## generate docs/api.md from proto/ and the daemon's source
 	@$(BIN)/python tools/api_reference.py >docs/.api.md && mv docs/.api.md docs/api.md
+
+man: $(READY) ## write the manual pages to build/man
+	@$(BIN)/python tools/manual_pages.py build/man
 
 breaking: $(READY) ## find changes of the protocol that break its users since the last release
 	$(BIN)/buf breaking --against '$(AGAINST)'
