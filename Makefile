@@ -41,7 +41,7 @@ export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test clients torture soak bench lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs man breaking package lock setup clean
+.PHONY: help run test clients torture soak bench lint lint-python lint-types lint-imports lint-protocol lint-docs format proto docs man breaking package deb lock setup clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -119,6 +119,9 @@ package: $(READY) ## build the wheel and try it where nothing but requirements/r
 	@build/venv/bin/pip check
 	build/venv/bin/headgate --help >/dev/null
 	build/venv/bin/headgated --help >/dev/null
+
+deb: $(READY) ## build the Debian package, build/deb/headgate_*.deb
+	@packaging/build-deb $(BIN)/pip build/deb
 
 lock: $(READY) ## pin the dependencies anew, LOCK=--upgrade for the newest
 	$(COMPILE) $(LOCK) -o requirements/runtime.txt

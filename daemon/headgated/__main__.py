@@ -18,10 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from headgated.core.config import Settings
-from headgated.core.errors import HeadgateError
+from headgated.core.errors import HeadgateError, RefusedError
 from headgated.effects.accounts import roles_of
 from headgated.effects.config_file import read_config
 from headgated.effects.logs import start_log
+from headgated.install import VERB, install_units
 
 CONFIG = Path("/etc/headgate/headgated.toml")
 LEVELS = ("debug", "info", "warning", "error")
@@ -32,7 +33,13 @@ LOCKED = 4
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon in the foreground; returns its exit code (0 stopped, 1 failed, 2 usage, 4 refused)."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == [VERB]:
+        try:
+            return install_units(given[1:])
+        except HeadgateError as error:
+            return _complain(error, LOCKED if isinstance(error, RefusedError) else FAILED)
+    options = _parser().parse_args(given)
     read = partial(_settings, options, _config(options))
     try:
         settings = read()
@@ -72,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="headgated",
         description="Watches directories of configuration and deploys each change, all or nothing and reversibly.",
-        epilog="Talk to it with `headgate`. Stop it with SIGTERM or Ctrl-C; SIGHUP makes it read its configuration again and scan every source.",
+        epilog="Talk to it with `headgate`. Stop it with SIGTERM or Ctrl-C; SIGHUP makes it read its configuration again and scan every source."
+        " To run it under systemd: headgated install-units --help.",
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (default: {CONFIG}, if there is one)"

@@ -64,6 +64,7 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, journal: Journal, otherwise: logging.Handler) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))  # Or `basicConfig` would give it one of its own.
         self._journal, self._otherwise = journal, otherwise
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -1,0 +1,56 @@
+"""The socket outlives the daemon: whoever calls while it restarts or after it was killed waits a moment, and is answered."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+
+import pytest
+from tests.e2e.harness import eventually
+from tests.systemd.site import Site
+from tests.systemd.storm import Storm
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.e2e]
+RESTARTS = 20
+KILLS = int(os.environ.get("HEADGATE_TORTURE", "12"))
+
+
+@pytest.mark.timeout(300)
+def test_restarts_fail_no_call(site: Site) -> None:
+    with Storm(site) as storm:
+        for _ in range(RESTARTS):
+            site.machine.systemctl("restart", "headgated.service")
+            answered = storm.answered + 4
+            eventually(lambda: storm.answered > answered or storm.failures, what="calls to be answered")  # noqa: B023
+    assert (storm.failures, storm.lost) == ([], [])
+    tell(f"{RESTARTS} restarts", storm)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(300 + 10 * KILLS)
+def test_kills_refuse_and_lose_no_call(site: Site) -> None:
+    """Killed at any moment, also while it starts; `make torture` does it a thousand times."""
+    dice = random.Random(6)
+    before = int(site.machine.show("NRestarts"))
+    with Storm(site) as storm:
+        for _ in range(KILLS):
+            killed = eventually(site.machine.pid, what="the daemon to be back")
+            site.machine.run("kill", "-KILL", str(killed), check=False)
+            eventually(lambda: site.machine.pid() != killed, what="systemd to notice")  # noqa: B023
+            if dice.random() < 0.7:
+                site.machine.wait_until("active")
+                time.sleep(dice.uniform(0, 0.3))  # A random moment is the point here.
+        eventually(site.machine.pid, what="the daemon to be back")
+    assert (storm.failures, storm.lost) == ([], [])
+    assert int(site.machine.show("NRestarts")) >= before + KILLS
+    tell(f"{KILLS} kills", storm)
+
+
+def tell(what: str, storm: Storm) -> None:
+    """Print the figures, for docs/reliability.md."""
+    sys.stderr.write(
+        f"\n{what}: {storm.answered} calls answered ({storm.written} of them wrote), {storm.knocks} connections, 0 refused, 0 lost;"
+        f" the slowest call took {storm.slowest:.1f} s\n"
+    )

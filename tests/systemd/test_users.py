@@ -1,0 +1,107 @@
+"""Who may talk to the service, what it may touch, what it is given, and what it tells the journal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.e2e.harness import SUCCESS, eventually
+from tests.systemd.machine import Machine
+from tests.systemd.site import Site
+
+from headgate.errors import InvalidRequestError
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]
+CANARY = "canary-7f3a91"
+
+
+def test_member_of_the_group_deploys_and_a_stranger_is_refused(site: Site) -> None:
+    machine = site.machine
+    as_member = ("runuser", "-u", "member", "--", "headgate")
+    deployed = machine.run(*as_member, "deploy", site.name, "--wait", "-o", "json")
+    assert json.loads(deployed.stdout)["deployed_by"] == "member"
+    as_stranger = machine.run("runuser", "-u", "stranger", "--", "headgate", "status", check=False)
+    assert as_stranger.returncode == 5
+    assert "you may not use this socket" in as_stranger.stderr
+    for secret in ("/var/lib/headgate", "/var/lib/headgate/history.db"):
+        assert machine.run("runuser", "-u", "member", "--", "cat", secret, check=False).returncode != 0
+
+
+def test_target_outside_of_what_the_unit_allows_is_refused_until_it_is_allowed(site: Site) -> None:
+    machine = site.machine
+    with machine.client() as client:
+        wanted = {
+            "type": "testing",
+            "config_path": "/opt/outside",
+            "sources": [site.source],
+            "auto_sync": False,
+        }
+        with pytest.raises(InvalidRequestError, match="the daemon cannot write to /opt"):
+            client.create_environment("outside", **wanted)  # type: ignore[arg-type]
+        with machine.drop_in("more", "[Service]\nReadWritePaths=/opt\n"):
+            client.create_environment("outside", **wanted)  # type: ignore[arg-type]
+            done = client.wait_for_deployment(client.deploy("outside").deployment_id)
+            assert done.status == SUCCESS
+            client.delete_environment("outside")
+
+
+def test_credentials_are_delivered_to_the_daemon_and_to_nobody_else(site: Site) -> None:
+    machine = site.machine
+    machine.write("/etc/headgate/credentials/db-password", CANARY, 0o600)
+    drop_in = (machine.root / "usr/share/doc/headgate/examples/credentials.conf").read_text()
+    with machine.drop_in("credentials", drop_in):
+        environment = (machine.root / f"proc/{machine.pid()}/environ").read_text().split("\0")
+        (where,) = [
+            line.partition("=")[2] for line in environment if line.startswith("CREDENTIALS_DIRECTORY=")
+        ]
+        inside = machine.root / f"proc/{machine.pid()}/root" / where.lstrip("/") / "db-password"
+        assert inside.read_text() == CANARY
+        assert inside.stat().st_mode & 0o777 == 0o400
+        refused = machine.run("runuser", "-u", "member", "--", "ls", where, check=False)
+        assert refused.returncode != 0
+        site.edit("with credentials\n")
+        eventually(lambda: site.deployed() == "with credentials\n", what="the edit to arrive")
+    assert CANARY not in machine.journal("-u", "headgated.service", output="verbose")
+
+
+def test_journal_can_be_asked_about_an_environment_a_deployment_and_a_reason(site: Site) -> None:
+    machine = site.machine
+    with machine.client() as client:
+        deployment = next(iter(client.list_deployments(site.name))).deployment_id
+    told = entries(machine, f"HEADGATE_ENVIRONMENT={site.name}")
+    assert told
+    assert all(site.name in entry["MESSAGE"] for entry in told)
+    (one,) = entries(machine, f"HEADGATE_DEPLOYMENT_ID={deployment}")
+    assert (one["PRIORITY"], one["SYSLOG_IDENTIFIER"], one["HEADGATE_STATUS"]) == (
+        "6",
+        "headgated",
+        "success",
+    )
+    assert one["_SYSTEMD_UNIT"] == "headgated.service"
+    source = machine.root / site.source.lstrip("/")
+    source.rename(source.with_name("elsewhere"))
+    halted = eventually(
+        lambda: entries(machine, f"HEADGATE_ENVIRONMENT={site.name}", "HEADGATE_REASON=SOURCE_MISSING"),
+        what="the halt in the journal",
+    )
+    assert halted[-1]["PRIORITY"] == "3"
+    assert not entries(machine, "HEADGATE_ENVIRONMENT=nobody")
+    source.with_name("elsewhere").rename(source)
+
+
+def test_another_instance_has_its_own_state_socket_and_configuration(machine: Machine) -> None:
+    machine.write("/etc/headgate/blue.toml", "[retention]\ncount = 7\n")
+    machine.systemctl("start", "headgated@blue.service")
+    try:
+        with machine.client(socket="/run/headgate-blue/headgate.sock") as client:
+            assert client.status().state_directory == "/var/lib/headgate-blue"
+            assert list(client.list_environments()) == []
+        machine.systemctl("reload", "headgated@blue.service")
+        assert machine.systemctl("is-active", "headgated.service") == "active"
+    finally:
+        machine.systemctl("stop", "headgated@blue.socket", "headgated@blue.service")
+
+
+def entries(machine: Machine, *matches: str) -> list[dict[str, str]]:
+    """Return the journal's entries for these matches."""
+    return [json.loads(line) for line in machine.journal(*matches, output="json").splitlines()]
