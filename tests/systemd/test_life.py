@@ -55,12 +55,20 @@ def test_first_call_starts_the_daemon(site: Site) -> None:
     assert machine.pid() > 0
 
 
-def test_good_reload_waits_for_its_end_and_changes_nothing_else(site: Site) -> None:
+def test_good_reload_holds_as_soon_as_systemctl_is_back(site: Site) -> None:
     machine = site.machine
-    before = machine.pid()
-    for _ in range(3):
+    kept, before = machine.read(CONFIG), machine.pid()
+    deploy = ("runuser", "-u", "member", "--", "headgate", "deploy", site.name, "--wait")
+    assert machine.run(*deploy).returncode == 0
+    try:
+        machine.write(CONFIG, kept + '\n[[grants]]\nrole = "reader"\ngroups = ["headgate"]\n')
         machine.systemctl("reload", "headgated.service")
-        assert machine.show("ActiveState") == "active"
+        refused = machine.run(*deploy, check=False)
+        assert (refused.returncode, machine.show("ActiveState")) == (5, "active"), refused.stderr
+    finally:
+        machine.write(CONFIG, kept)
+        machine.systemctl("reload", "headgated.service")
+    assert machine.run(*deploy).returncode == 0
     assert machine.pid() == before
 
 
