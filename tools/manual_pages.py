@@ -145,7 +145,7 @@ def client() -> Iterator[str]:
     yield from markdown(text, skip=["From Python and other languages"])
     yield from (
         ".SH COMMANDS",
-        r"Every one takes \fB\-o\fR and \fB\-\-socket\fR, too.",
+        r"Every one takes \fB\-o\fR (\fB\-\-output\fR) and \fB\-\-socket\fR (\fB\-\-address\fR), too.",
         *commands(headgate, "headgate"),
     )
 
