@@ -22,7 +22,7 @@ from typing import Self, TypeVar, Unpack
 from google.protobuf.message import Message
 
 from headgate.address import Address
-from headgate.calls import daemon, deployments, environments
+from headgate.calls import audit, daemon, deployments, environments
 from headgate.calls.call import Asked, Call, Stream
 from headgate.channel import grpc, open_async_channel
 from headgate.errors import HeadgateError, TimedOutError, UnreachableError
@@ -281,6 +281,21 @@ class AsyncClient:
     async def collect_history(self, **asked: Unpack[Asked]) -> daemon_pb2.CollectHistoryResponse:
         """Drop what exceeds the limits of retention now; return what was dropped. An hour at most."""
         return await self._do(daemon.collect_history(asked))
+
+    async def verify_audit(self) -> daemon_pb2.VerifyAuditResponse:
+        """Have all of the audit log read again; return each damage, and the newest line's number and digest."""
+        return await self._do(audit.verify())
+
+    async def list_audit(self, *, page_size: int = 100) -> AsyncIterator[daemon_pb2.AuditEntry]:
+        """Read who asked for what and what came of it, newest first, page after page as they are asked for."""
+        token = ""
+        while True:
+            page = await self._do(audit.page(token, page_size))
+            for each in page.entries:
+                yield each
+            token = page.next_page_token
+            if not token:
+                return
 
     async def health(self) -> bool:
         """Tell whether the daemon says that it serves."""

@@ -18,7 +18,7 @@ from typing import Self, TypeVar, Unpack
 from google.protobuf.message import Message
 
 from headgate.address import Address
-from headgate.calls import daemon, deployments, environments
+from headgate.calls import audit, daemon, deployments, environments
 from headgate.calls.call import Asked, Call, Stream
 from headgate.channel import grpc, open_channel
 from headgate.errors import HeadgateError, TimedOutError, UnreachableError
@@ -269,6 +269,20 @@ class Client:
     def collect_history(self, **asked: Unpack[Asked]) -> daemon_pb2.CollectHistoryResponse:
         """Drop what exceeds the limits of retention now; return what was dropped. An hour at most."""
         return self._do(daemon.collect_history(asked))
+
+    def verify_audit(self) -> daemon_pb2.VerifyAuditResponse:
+        """Have all of the audit log read again; return each damage, and the newest line's number and digest."""
+        return self._do(audit.verify())
+
+    def list_audit(self, *, page_size: int = 100) -> Iterator[daemon_pb2.AuditEntry]:
+        """Read who asked for what and what came of it, newest first, page after page as they are asked for."""
+        token = ""
+        while True:
+            page = self._do(audit.page(token, page_size))
+            yield from page.entries
+            token = page.next_page_token
+            if not token:
+                return
 
     def health(self) -> bool:
         """Tell whether the daemon says that it serves."""

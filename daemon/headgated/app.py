@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from headgated.api.auditing import Auditor
 from headgated.api.calls import CallLimits
 from headgated.api.door import DoorLimits
 from headgated.api.server import ApiServer
@@ -31,6 +32,7 @@ from headgated.core.errors import HeadgateError, NotFoundError, RefusedError
 from headgated.core.orders import Caller
 from headgated.core.roles import DEFAULT_GRANTS, Roles
 from headgated.effects.accounts import roles_of
+from headgated.effects.audit_log import AuditLog
 from headgated.effects.systemd import notify, take_passed, watchdog_seconds
 from headgated.effects.watch import Watcher
 from headgated.engine.configuration import Configuration
@@ -103,6 +105,7 @@ class App:
         self._types: dict[str, EnvironmentType] = {}
         """Of every environment there is or was; one that is gone is told of to those who might see it."""
         self.control: Control
+        self._auditor: Auditor
 
     async def __aenter__(self) -> Self:
         try:
@@ -120,7 +123,8 @@ class App:
         """Read the configuration again and scan every source, as SIGHUP asks for."""
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            await self.control.reload(Caller("SIGHUP"))
+            caller = Caller("SIGHUP")
+            await self._auditor.carry_out(caller, "Reload", None, self.control.reload(caller))
         except HeadgateError as error:
             log.error("cannot reload: %s", error.message)  # noqa: TRY400 - the message says it all
         finally:
@@ -153,6 +157,8 @@ class App:
         inspection = Inspection(deployer, watcher, self._version)
         configuration = Configuration(self._settings, self._read_again, deployer.problems)
         self.control = Control(deployer, fleet, syncing, inspection, self._events, configuration)
+        audit = await asyncio.to_thread(self._open_audit, deployer.problems)
+        self._stack.callback(audit.close)
         roles, doubts = await asyncio.to_thread(roles_of, self._settings.grants)
         server = ApiServer(
             self.control,
@@ -161,8 +167,10 @@ class App:
             socket_group=_existing(self._places.socket_group) if passed is None else None,
             socket_mode=self._settings.daemon.socket_mode,
             passed=passed,
+            audit=audit,
             terms=_terms(roles, self._settings.api),
         )
+        self._auditor = server.auditor
         self._stack.push_async_callback(_end_work, fleet)
         await server.start()
         self._stack.push_async_callback(server.stop, STOP_GRACE)
@@ -176,7 +184,7 @@ class App:
         configuration.follow(partial(_prepare, deployer, fleet, watcher, tidying))
         doubtful = Doubts(deployer.problems, self._settings.grants != DEFAULT_GRANTS)
         doubtful.tell(doubts)
-        configuration.follow(partial(_prepare_api, server, doubtful))
+        configuration.follow(partial(_prepare_api, server, doubtful, audit))
         count = len(deployer.list_environments())
         log.info("headgated %s serves %d environment(s) at %s", self._version, count, server.address)
         heartbeat = Heartbeat(fleet, inspection.environments, watchdog_seconds())
@@ -222,6 +230,16 @@ class App:
             self._types[environment.name] = environment.type
             self._watching.follow(environment.name, environment.config_path)
         return deployer
+
+    def _open_audit(self, problems: list[Problem]) -> AuditLog:
+        rules = self._settings.audit
+        audit = AuditLog(self._places.state, max_size=rules.max_size, keep=rules.keep)
+        if audit.damage:
+            log.error("the audit log is damaged: %s", audit.damage)
+            problems.append(
+                Problem("AUDIT_DAMAGED", f"the audit log is damaged: {audit.damage}", "headgate audit verify")
+            )
+        return audit
 
     def _changed(self, root: str, paths: frozenset[bytes] | None) -> None:
         """Note where a source or target may have changed, then ring the loop. Called from watcher threads."""
@@ -303,12 +321,15 @@ def _prepare(
     return commit
 
 
-def _prepare_api(server: ApiServer, doubtful: Doubts, settings: Settings) -> Callable[[], None]:
+def _prepare_api(
+    server: ApiServer, doubtful: Doubts, audit: AuditLog, settings: Settings
+) -> Callable[[], None]:
     """Return what has the API go by other settings."""
     roles, doubts = roles_of(settings.grants)
 
     def commit() -> None:
         server.go_by(_terms(roles, settings.api))
+        audit.go_by(settings.audit.max_size, settings.audit.keep)
         doubtful.explicit = settings.grants != DEFAULT_GRANTS
         doubtful.tell(doubts)
 

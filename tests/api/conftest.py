@@ -22,6 +22,7 @@ from headgated.api.server import ApiServer
 from headgated.api.terms import Terms
 from headgated.core.roles import Grant, Roles
 from headgated.effects.accounts import roles_of
+from headgated.effects.audit_log import AuditLog
 
 
 async def wait_until(holds: Callable[[], bool], *, within: float = 5.0) -> None:
@@ -51,11 +52,17 @@ def granted(*grants: Grant) -> Roles:
     return roles_of(grants)[0]
 
 
+def audit_in(directory: Path) -> AuditLog:
+    """Return an audit log that begins in `directory`."""
+    (directory / "state").mkdir(exist_ok=True)
+    return AuditLog(directory / "state")
+
+
 class Served:
     """A running server, its control, and stubs that talk to it through the door."""
 
     def __init__(self, server: ApiServer, directory: Path) -> None:
-        control = server._control
+        control, self.audit = server._control, server._audit_log
         assert isinstance(control, MemoryControl)
         self.control, self.server = control, server
         self.socket, self.private = directory / "headgate.sock", directory / "run" / "api.sock"
@@ -77,6 +84,7 @@ async def served(short_dir: Path) -> AsyncIterator[Served]:
         MemoryControl(),
         socket=short_dir / "headgate.sock",
         runtime_dir=short_dir / "run",
+        audit=audit_in(short_dir),
         terms=Terms(
             granted(Grant(role="deployer", users=("65534", "54321"))),
             DoorLimits(connections=400, per_user=300, first_bytes=1.0),
@@ -88,3 +96,4 @@ async def served(short_dir: Path) -> AsyncIterator[Served]:
     served.control.open.set()
     await served.channel.close()
     await server.stop(1.0)
+    served.audit.close()

@@ -55,6 +55,7 @@ class MemoryControl(Control):
     """Answers like the engine, from two dicts."""
 
     def __init__(self) -> None:
+        self.problems = []
         self.events = EventHub()
         self.events.bind(asyncio.get_running_loop())
         self.environments: dict[str, Environment] = {}

@@ -48,6 +48,8 @@ LEAST = {
     "DaemonService/Reload": Role.ADMIN,
     "DaemonService/VerifyHistory": Role.ADMIN,
     "DaemonService/CollectHistory": Role.ADMIN,
+    "DaemonService/VerifyAudit": Role.ADMIN,
+    "DaemonService/ListAudit": Role.ADMIN,
 }
 """Said here once more, by hand: a slip in the daemon's own table must show."""
 

@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
-from tests.api.conftest import Served, open_descriptors, wait_until
+from tests.api.conftest import Served, audit_in, open_descriptors, wait_until
 from tests.api.memory import MemoryControl, deployment
 
 from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2
@@ -38,6 +38,7 @@ def made(short_dir: Path, **options: Any) -> ApiServer:
     wanted: dict[str, Any] = {
         "socket": short_dir / "headgate.sock",
         "runtime_dir": short_dir / "run",
+        "audit": audit_in(short_dir),
         **options,
     }
     return ApiServer(MemoryControl(), **wanted)
@@ -103,9 +104,9 @@ async def test_server_without_a_usable_directory_says_so(short_dir: Path) -> Non
 
 
 async def test_server_whose_start_fails_leaves_nothing(short_dir: Path) -> None:
-    before = open_descriptors()
     (short_dir / "headgate.sock").write_text("in the way")
     server = made(short_dir)
+    before = open_descriptors()
     for _ in range(3):
         with pytest.raises(RefusedError, match="not a socket"):
             await server.start()

@@ -538,6 +538,28 @@ class Daemon(daemon_pb2_grpc.DaemonServiceServicer):
         self.daemon.enter(request, context)
         return daemon_pb2.VerifyHistoryResponse(damages=self.daemon.damages)
 
+    def VerifyAudit(
+        self, request: daemon_pb2.VerifyAuditRequest, context: grpc.ServicerContext
+    ) -> daemon_pb2.VerifyAuditResponse:
+        self.daemon.enter(request, context)
+        return daemon_pb2.VerifyAuditResponse(
+            damages=self.daemon.damages, lines=7, head_sequence=7, head_digest="ab"
+        )
+
+    def ListAudit(
+        self, request: daemon_pb2.ListAuditRequest, context: grpc.ServicerContext
+    ) -> daemon_pb2.ListAuditResponse:
+        self.daemon.enter(request, context)
+        last = int(request.page_token or 8)
+        first = max(1, last - request.page_size)
+        entries = [
+            daemon_pb2.AuditEntry(sequence=number, phase="asked", user="ann", uid=0, method="Deploy")
+            for number in range(first, last)
+        ]
+        return daemon_pb2.ListAuditResponse(
+            entries=entries[::-1], next_page_token=str(first) if first > 1 else ""
+        )
+
     def CollectHistory(
         self, request: daemon_pb2.CollectHistoryRequest, context: grpc.ServicerContext
     ) -> daemon_pb2.CollectHistoryResponse:

@@ -30,6 +30,7 @@ _VERBS = {
     "show": "headgate.cli.deployments:show",
     "watch": "headgate.cli.watch:watch",
     "history": "headgate.cli.history:history",
+    "audit": "headgate.cli.audit:audit",
     "reload": "headgate.cli.status:reload",
     "completion": "headgate.cli.completion:completion",
 }

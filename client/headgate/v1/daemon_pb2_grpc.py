@@ -55,6 +55,16 @@ class DaemonServiceStub:
                 request_serializer=headgate_dot_v1_dot_daemon__pb2.CollectHistoryRequest.SerializeToString,
                 response_deserializer=headgate_dot_v1_dot_daemon__pb2.CollectHistoryResponse.FromString,
                 _registered_method=True)
+        self.VerifyAudit = channel.unary_unary(
+                '/headgate.v1.DaemonService/VerifyAudit',
+                request_serializer=headgate_dot_v1_dot_daemon__pb2.VerifyAuditRequest.SerializeToString,
+                response_deserializer=headgate_dot_v1_dot_daemon__pb2.VerifyAuditResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/headgate.v1.DaemonService/ListAudit',
+                request_serializer=headgate_dot_v1_dot_daemon__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=headgate_dot_v1_dot_daemon__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
 
 
 class DaemonServiceServicer:
@@ -92,6 +102,20 @@ class DaemonServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyAudit(self, request, context):
+        """VerifyAudit reads all of the audit log again: whether a line was changed, taken out, put in, moved, or cut off at the end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """ListAudit reads the audit log, newest first, in pages: who asked for what, and what came of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DaemonServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +138,16 @@ def add_DaemonServiceServicer_to_server(servicer, server):
                     servicer.CollectHistory,
                     request_deserializer=headgate_dot_v1_dot_daemon__pb2.CollectHistoryRequest.FromString,
                     response_serializer=headgate_dot_v1_dot_daemon__pb2.CollectHistoryResponse.SerializeToString,
+            ),
+            'VerifyAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAudit,
+                    request_deserializer=headgate_dot_v1_dot_daemon__pb2.VerifyAuditRequest.FromString,
+                    response_serializer=headgate_dot_v1_dot_daemon__pb2.VerifyAuditResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=headgate_dot_v1_dot_daemon__pb2.ListAuditRequest.FromString,
+                    response_serializer=headgate_dot_v1_dot_daemon__pb2.ListAuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +259,60 @@ class DaemonService:
             '/headgate.v1.DaemonService/CollectHistory',
             headgate_dot_v1_dot_daemon__pb2.CollectHistoryRequest.SerializeToString,
             headgate_dot_v1_dot_daemon__pb2.CollectHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headgate.v1.DaemonService/VerifyAudit',
+            headgate_dot_v1_dot_daemon__pb2.VerifyAuditRequest.SerializeToString,
+            headgate_dot_v1_dot_daemon__pb2.VerifyAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headgate.v1.DaemonService/ListAudit',
+            headgate_dot_v1_dot_daemon__pb2.ListAuditRequest.SerializeToString,
+            headgate_dot_v1_dot_daemon__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,10 @@ class DaemonServiceStub:
     with all content that nothing refers to any more. Deployments go on meanwhile. DATA_LOSS where something that is kept cannot
     be read: then nothing is dropped.
     """
+    VerifyAudit: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.VerifyAuditRequest, _daemon_pb2.VerifyAuditResponse]
+    """VerifyAudit reads all of the audit log again: whether a line was changed, taken out, put in, moved, or cut off at the end."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.ListAuditRequest, _daemon_pb2.ListAuditResponse]
+    """ListAudit reads the audit log, newest first, in pages: who asked for what, and what came of it."""
 
 @_typing.type_check_only
 class DaemonServiceAsyncStub(DaemonServiceStub):
@@ -65,6 +69,10 @@ class DaemonServiceAsyncStub(DaemonServiceStub):
     with all content that nothing refers to any more. Deployments go on meanwhile. DATA_LOSS where something that is kept cannot
     be read: then nothing is dropped.
     """
+    VerifyAudit: _aio.UnaryUnaryMultiCallable[_daemon_pb2.VerifyAuditRequest, _daemon_pb2.VerifyAuditResponse]  # type: ignore[assignment]
+    """VerifyAudit reads all of the audit log again: whether a line was changed, taken out, put in, moved, or cut off at the end."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_daemon_pb2.ListAuditRequest, _daemon_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """ListAudit reads the audit log, newest first, in pages: who asked for what, and what came of it."""
 
 class DaemonServiceServicer(metaclass=_abc_1.ABCMeta):
     """DaemonService tells how the daemon itself is and makes it read its configuration again."""
@@ -105,5 +113,21 @@ class DaemonServiceServicer(metaclass=_abc_1.ABCMeta):
         with all content that nothing refers to any more. Deployments go on meanwhile. DATA_LOSS where something that is kept cannot
         be read: then nothing is dropped.
         """
+
+    @_abc_1.abstractmethod
+    def VerifyAudit(
+        self,
+        request: _daemon_pb2.VerifyAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.VerifyAuditResponse, _abc.Awaitable[_daemon_pb2.VerifyAuditResponse]]:
+        """VerifyAudit reads all of the audit log again: whether a line was changed, taken out, put in, moved, or cut off at the end."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _daemon_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.ListAuditResponse, _abc.Awaitable[_daemon_pb2.ListAuditResponse]]:
+        """ListAudit reads the audit log, newest first, in pages: who asked for what, and what came of it."""
 
 def add_DaemonServiceServicer_to_server(servicer: DaemonServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -18,11 +18,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from headgated.api.access import Access
+from headgated.api.auditing import Auditor
 from headgated.api.calls import Calls
 from headgated.api.convert.values import MEBIBYTE, MESSAGE_LIMIT
 from headgated.api.errors import internal_status, status_of
+from headgated.api.methods import RULES
 from headgated.api.streams import Streams
-from headgated.core.errors import Fault, HeadgateError, InvalidRequestError, LimitError
+from headgated.core.errors import Fault, ForbiddenError, HeadgateError, InvalidRequestError, LimitError
 from headgated.core.orders import Caller
 
 _log = logging.getLogger(__name__)
@@ -36,8 +38,11 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class Guard:
     """Stands in for a server where handlers are added to it, and guards each of them."""
 
-    def __init__(self, server: grpc.aio.Server, access: Access, calls: Calls, streams: Streams) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, access: Access, calls: Calls, streams: Streams, audit: Auditor
+    ) -> None:
         self._server, self._access, self._calls, self._streams = server, access, calls, streams
+        self._audit = audit
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code gives the same handlers to `add_registered_method_handlers`."""
@@ -63,14 +68,17 @@ class Guard:
     def _answering(self, method: str, handler: Handler) -> Callable[[bytes, Context], Awaitable[bytes]]:
         handle: Any = handler.unary_unary
         reads = method.rpartition("/")[2].startswith(_READS)
+        changes = method not in RULES or RULES[method].changes
 
         async def answer(raw: bytes, context: Context) -> bytes:
             try:
                 caller = self._access.caller(context)
                 with self._calls.answer(_counted(caller)):
                     request = _parsed(handler, raw)
-                    self._access.demand(caller, method, request)
+                    self._admit(caller, method, request)
                     work = handle(request, context)
+                    if changes:
+                        work = self._audit.carry_out(caller, method, request, work)
                     return _sendable(await (work if reads else self._calls.change(work)))
             except (asyncio.CancelledError, grpc.aio.BaseError):
                 raise
@@ -80,12 +88,21 @@ class Guard:
 
         return answer
 
+    def _admit(self, caller: Caller, method: str, request: object) -> None:
+        """Refuse, and note it, what the caller may not do."""
+        try:
+            self._access.demand(caller, method, request)
+        except ForbiddenError as error:
+            self._audit.refused(caller, method, request, error)
+            raise
+
     def _streaming(self, method: str, handler: Handler) -> Callable[[bytes, Context], Awaitable[None]]:
         handle: Any = handler.unary_stream
 
         async def stream(raw: bytes, context: Context) -> None:
             async def work(caller: Caller) -> None:
                 request = _parsed(handler, raw)
+                self._admit(caller, method, request)
                 with self._streams.open(caller, method, request):
                     await handle(request, context)
 
@@ -100,6 +117,7 @@ class Guard:
 
         async def converse(requests: AsyncIterator[Any], context: Context) -> None:
             async def work(caller: Caller) -> None:
+                self._admit(caller, method, None)
                 with self._streams.open(caller, method, None):
                     async for answer in handle(requests, context):
                         await context.write(answer)

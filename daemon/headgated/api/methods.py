@@ -105,6 +105,8 @@ RULES: dict[str, Rule] = {
     _DAEMON + "Reload": Rule("reload the configuration", _ADMIN, changes=True),
     _DAEMON + "VerifyHistory": Rule("verify history", _ADMIN),
     _DAEMON + "CollectHistory": Rule("collect history", _ADMIN, changes=True),
+    _DAEMON + "VerifyAudit": Rule("verify the audit log", _ADMIN),
+    _DAEMON + "ListAudit": Rule("read the audit log", _ADMIN),
     # Says no more than whether the daemon serves: probes ask it that have no role.
     "/grpc.health.v1.Health/Check": Rule("check the health", None),
     "/grpc.health.v1.Health/List": Rule("check the health", None),

@@ -20,6 +20,7 @@ from headgate.v1.daemon_pb2_grpc import add_DaemonServiceServicer_to_server
 from headgate.v1.deployment_pb2_grpc import add_DeploymentServiceServicer_to_server
 from headgate.v1.environment_pb2_grpc import add_EnvironmentServiceServicer_to_server
 from headgated.api.access import Access
+from headgated.api.auditing import Auditor
 from headgated.api.calls import Calls
 from headgated.api.convert.values import MESSAGE_LIMIT
 from headgated.api.door import Door
@@ -33,6 +34,7 @@ from headgated.api.servicers.environment import EnvironmentServicer
 from headgated.api.streams import Streams
 from headgated.api.terms import Terms
 from headgated.core.errors import UnavailableError
+from headgated.effects.audit_log import AuditLog
 from headgated.engine.control import Control
 
 _HANDSHAKE_MS = 2000
@@ -61,12 +63,13 @@ SERVICES = (
 class ApiServer:
     """Serves a control at a public socket. Starts once, stops once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all parts of the API come together here
         self,
         control: Control,
         *,
         socket: Path,
         runtime_dir: Path,
+        audit: AuditLog,
         socket_group: str | int | None = None,
         socket_mode: int = 0o660,
         passed: int | None = None,
@@ -78,6 +81,7 @@ class ApiServer:
             control: what answers.
             socket: where to listen; not touched where a socket is passed.
             runtime_dir: a directory of the daemon's own (0700) for the private socket; made if it is missing.
+            audit: where it is written down who asked for what.
             socket_group: name or number of the group that may connect; None: the daemon's own.
             socket_mode: permission bits of the public socket.
             passed: descriptor of a listening socket that systemd passed.
@@ -86,6 +90,8 @@ class ApiServer:
         self._control, self._socket, self._runtime_dir = control, socket, runtime_dir
         self._group, self._mode, self._passed = socket_group, socket_mode, passed
         self._terms = terms or Terms()
+        self._audit_log = audit
+        self.auditor = Auditor(audit, control.problems)
         self._health = health.aio.HealthServicer()
         self._calls = Calls(self._terms.calls)
         self._cleanup = contextlib.ExitStack()
@@ -135,6 +141,7 @@ class ApiServer:
         await server.stop(None)  # What is left now are streams of others, which would take the whole grace.
         await stopping
         await door.empty(_LEAVE)
+        await self.auditor.finish()
         self._cleanup.close()
 
     def go_by(self, terms: Terms) -> None:
@@ -167,10 +174,10 @@ class ApiServer:
         server = grpc.aio.server(options=_OPTIONS)
         self._access = access = Access(self._terms.roles, door.caller_of, self._control.type_of)
         self._streams = Streams(access)
-        guard = cast("grpc.aio.Server", Guard(server, access, self._calls, self._streams))
+        guard = cast("grpc.aio.Server", Guard(server, access, self._calls, self._streams, self.auditor))
         add_EnvironmentServiceServicer_to_server(EnvironmentServicer(self._control, access), guard)
         add_DeploymentServiceServicer_to_server(DeploymentServicer(self._control, access), guard)
-        add_DaemonServiceServicer_to_server(DaemonServicer(self._control, access), guard)
+        add_DaemonServiceServicer_to_server(DaemonServicer(self._control, access, self._audit_log), guard)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         shown = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]

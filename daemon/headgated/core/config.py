@@ -137,7 +137,7 @@ class TcpSettings:
 class AuditSettings:
     """`[audit]`: how large the audit log grows."""
 
-    max_size: int = key(16 * 1024**2, size(64 * 1024, GIB))
+    max_size: int = key(16 * 1024**2, size(64 * 1024, 256 * 1024**2))
     """Bytes of one file; then another one is begun."""
     keep: int = key(50, count(1, 10_000))
     """Files that are full; of more, the oldest goes."""

@@ -54,6 +54,7 @@ class Control:
         configuration: Configuration,
     ) -> None:
         self.events = events
+        self.problems = deployer.problems
         self._configuration = configuration
         self._deployer, self._fleet, self._syncing, self._inspection = deployer, fleet, syncing, inspection
         self._answers = Answers(deployer.history)

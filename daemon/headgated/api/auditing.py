@@ -1,0 +1,182 @@
+"""Writes down who asked for what, before it is done, and what came of it.
+
+A call that may change something is on disk before it begins ("asked"), or it does not begin; what came of it follows ("answered", with the
+number of the first). Calls that are refused for want of a role are one line ("refused"), reads too; of somebody who is refused all the time
+only some are written, with how many were not. No value of a variable is ever written, nor any text of a request besides those named below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from headgated.api.errors import code_of
+from headgated.api.methods import environment_of
+from headgated.core.errors import HeadgateError, UnavailableError
+from headgated.core.orders import Caller
+from headgated.effects.audit_log import AuditLog
+from headgated.engine.views import Problem
+
+T = TypeVar("T")
+
+_log = logging.getLogger("headgated.audit")
+_WORDS = ("reason", "on_behalf_of", "request_id")
+_WORD = 1000
+_MESSAGE = 500
+_BURST, _PER_SECOND, _USERS, _PENDING = 20.0, 0.2, 1000, 200
+
+
+class Auditor:
+    """Lives on one asyncio loop.
+
+    Args:
+        log: where to write.
+        problems: where to say, and take back, that it cannot be written.
+    """
+
+    def __init__(self, log: AuditLog, problems: list[Problem] | None = None) -> None:
+        self._log, self._problems = log, problems if problems is not None else []
+        self._told: Problem | None = None
+        self._patience: dict[str, _Patience] = {}
+        self._pending: set[asyncio.Task[None]] = set()
+
+    async def carry_out(self, caller: Caller, method: str, request: object, work: Awaitable[T]) -> T:
+        """Do `work` between two lines of the log.
+
+        Raises:
+            UnavailableError: AUDIT_NOT_WRITABLE, nothing was begun.
+        """
+        try:
+            asked = await self._write({"phase": "asked", **_call(caller, method, request)}, sync=True)
+        except BaseException:
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise
+        try:
+            answer = await work
+        except BaseException as error:
+            await self._answered(asked, _failure(error))
+            raise
+        await self._answered(asked, _success(answer))
+        return answer
+
+    def refused(self, caller: Caller, method: str, request: object, error: HeadgateError) -> None:
+        """Note that a call was refused; does not wait."""
+        patience = self._patience.setdefault(caller.user, _Patience())
+        if len(self._patience) > _USERS:
+            self._patience.clear()
+        if not patience.allows() or len(self._pending) >= _PENDING:
+            patience.omitted += 1
+            return
+        entry = {"phase": "refused", **_call(caller, method, request), "outcome": _failure(error)}
+        if patience.omitted:
+            entry["omitted"], patience.omitted = patience.omitted, 0
+        task = asyncio.create_task(self._note(entry))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def finish(self) -> None:
+        """Wait until everything is written."""
+        if self._pending:
+            await asyncio.wait(tuple(self._pending))
+
+    async def _answered(self, asked: int, outcome: dict[str, str]) -> None:
+        await asyncio.shield(
+            self._note({"phase": "answered", "call": asked, "at": _now(), "outcome": outcome})
+        )
+
+    async def _note(self, entry: dict[str, Any]) -> None:
+        try:
+            await self._write(entry, sync=False)
+        except UnavailableError as error:
+            _log.error("not in the audit log: %s (%s)", entry, error.message)
+
+    async def _write(self, entry: dict[str, Any], *, sync: bool) -> int:
+        try:
+            number = await asyncio.to_thread(self._log.append, entry, sync=sync)
+        except UnavailableError as error:
+            self._tell(Problem(error.reason, error.message, error.hint))
+            raise
+        self._tell(None)
+        return number
+
+    def _tell(self, problem: Problem | None) -> None:
+        if self._told is not None:
+            self._problems.remove(self._told)
+        if problem is not None:
+            self._problems.append(problem)
+        self._told = problem
+
+
+class _Patience:
+    """How many more refusals of one user are written: some at once, then one every few seconds."""
+
+    def __init__(self) -> None:
+        self._left, self._since, self.omitted = _BURST, time.monotonic(), 0
+
+    def allows(self) -> bool:
+        now = time.monotonic()
+        self._left = min(_BURST, self._left + (now - self._since) * _PER_SECOND)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _call(caller: Caller, method: str, request: object) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "at": _now(),
+        "user": caller.user,
+        "from": caller.origin or ("socket" if caller.uid is not None else "signal"),
+        "method": method.rpartition("/")[2],
+    }
+    for key in ("uid", "gid", "pid"):
+        if (number := getattr(caller, key)) is not None:
+            entry[key] = number
+    if caller.certificates:
+        entry["certificates"] = list(caller.certificates)[:20]
+    if isinstance(request, Message):
+        entry |= _named(request)
+    return entry
+
+
+def _named(request: Any) -> dict[str, Any]:  # noqa: ANN401 - any request
+    """Return what a request names, of its known fields only."""
+    known = request.DESCRIPTOR.fields_by_name
+    found: dict[str, Any] = {word: getattr(request, word)[:_WORD] for word in _WORDS if word in known}
+    if "deployment_id" in known:
+        found["deployment_id"] = request.deployment_id[:200]
+        found["environment"] = environment_of(request.deployment_id)
+    for field in ("environment", "name"):
+        if field in known:
+            value: Any = getattr(request, field)
+            found["environment"] = getattr(value, "name", value)[:100]
+    if "update_mask" in known:
+        found["changes"] = ",".join(request.update_mask.paths)[:_WORD]
+    if getattr(request, "validate_only", False):
+        found["validate_only"] = True
+    return {key: value for key, value in found.items() if value}
+
+
+def _success(answer: object) -> dict[str, str]:
+    outcome = {"code": "OK"}
+    record = getattr(answer, "deployment", None)
+    deployment_id = getattr(record, "deployment_id", "") or getattr(answer, "deployment_id", "")
+    return outcome | ({"deployment_id": deployment_id} if deployment_id else {})
+
+
+def _failure(error: BaseException) -> dict[str, str]:
+    if isinstance(error, HeadgateError):
+        return {"code": code_of(error).name, "reason": error.reason, "message": error.message[:_MESSAGE]}
+    return {"code": "CANCELLED" if isinstance(error, asyncio.CancelledError) else "INTERNAL"}

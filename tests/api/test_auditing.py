@@ -1,0 +1,159 @@
+"""Every call that changes something is written down before it begins, with who asked; refused ones too; values never."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.api.conftest import Served, wait_until
+from tests.api.memory import deployment, environment
+from tests.api.test_guard import CHANGES, VALID, outcome, raw_call
+from tests.api.test_roles import mine, only
+
+from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2
+from headgated.core.errors import RefusedError
+from headgated.core.roles import Role
+
+
+def entries(served: Served) -> list[dict[str, Any]]:
+    return served.audit.newest(1000)[::-1]
+
+
+@pytest.fixture
+def filled(served: Served) -> Served:
+    served.control.put(environment())
+    served.control.tell(deployment())
+    return served
+
+
+@pytest.mark.parametrize("method", VALID)
+async def test_every_change_is_two_lines_and_a_read_none(filled: Served, method: str) -> None:
+    call = raw_call(filled, method, VALID[method].SerializeToString())
+    if "Watch" in method:
+        await call.read()
+        call.cancel()
+    else:
+        await outcome(call)
+    found = entries(filled)
+    if method not in CHANGES:
+        assert found == []
+        return
+    asked, answered = found
+    assert (asked["phase"], asked["method"]) == ("asked", method.partition("/")[2])
+    assert (asked["uid"], asked["pid"], asked["from"]) == (os.getuid(), os.getpid(), "socket")
+    assert (answered["phase"], answered["call"]) == ("answered", asked["sequence"])
+    if not method.startswith("DaemonService"):
+        assert asked["environment"] == "web"
+
+
+async def test_entry_says_why_for_whom_and_what_came_of_it(filled: Served) -> None:
+    request = deployment_pb2.DeployRequest(
+        environment="web", reason="new\nport", on_behalf_of="bob", request_id="r1"
+    )
+    answer = await filled.deployments.Deploy(request)
+    asked, answered = entries(filled)
+    said = {key: asked[key] for key in ("reason", "on_behalf_of", "request_id")}
+    assert said == {"reason": "new\nport", "on_behalf_of": "bob", "request_id": "r1"}
+    assert answered["outcome"] == {"code": "OK", "deployment_id": answer.deployment.deployment_id}
+    page = await filled.daemon.ListAudit(daemon_pb2.ListAuditRequest(page_size=1))
+    assert (page.entries[0].code, page.entries[0].call) == ("OK", asked["sequence"])
+    page = await filled.daemon.ListAudit(daemon_pb2.ListAuditRequest(page_token=page.next_page_token))
+    assert [(e.phase, e.on_behalf_of, e.uid) for e in page.entries] == [("asked", "bob", os.getuid())]
+    verdict = await filled.daemon.VerifyAudit(daemon_pb2.VerifyAuditRequest())
+    assert (list(verdict.damages), verdict.lines, verdict.head_sequence) == ([], 2, 2)
+    assert verdict.head_digest == filled.audit.head.digest
+
+
+async def test_change_is_on_disk_before_it_begins(filled: Served) -> None:
+    filled.control.open.clear()
+    call = raw_call(filled, "DeploymentService/Deploy", b"\n\x03web")
+    await wait_until(lambda: any(asked[0] == "deploy" for asked in filled.control.asked))
+    assert [entry["phase"] for entry in entries(filled)] == ["asked"]
+    call.cancel()  # Whoever asked goes away: what comes of it is written all the same.
+    filled.control.open.set()
+    await wait_until(lambda: [entry["phase"] for entry in entries(filled)] == ["asked", "answered"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (
+            RefusedError("cannot do that", reason="NOT_NOW"),
+            {"code": "FAILED_PRECONDITION", "reason": "NOT_NOW", "message": "cannot do that"},
+        ),
+        (ValueError("canary-4711"), {"code": "INTERNAL"}),
+    ],
+)
+async def test_failure_is_an_outcome(filled: Served, failure: Exception, expected: dict[str, str]) -> None:
+    filled.control.failure = failure
+    await outcome(raw_call(filled, "DeploymentService/Deploy", b"\n\x03web"))
+    assert entries(filled)[-1]["outcome"] == expected
+
+
+async def test_request_that_cannot_be_right_is_written_too(filled: Served) -> None:
+    await outcome(raw_call(filled, "DeploymentService/Deploy", b"\n\x04../x"))
+    assert entries(filled)[-1]["outcome"]["code"] == "INVALID_ARGUMENT"
+
+
+async def test_nothing_is_changed_while_the_log_cannot_be_written(filled: Served) -> None:
+    filled.audit.close()
+    error = await outcome(raw_call(filled, "DeploymentService/Deploy", b"\n\x03web"))
+    assert error is not None
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert not any(asked[0] == "deploy" for asked in filled.control.asked)
+    assert [problem.reason for problem in filled.control.problems] == ["AUDIT_NOT_WRITABLE"]
+    assert await outcome(raw_call(filled, "EnvironmentService/GetEnvironment", b"\n\x03web")) is None
+
+
+async def test_refused_calls_are_written_and_a_flood_of_them_is_counted(filled: Served) -> None:
+    filled.server.go_by(only(mine(Role.READER)))
+    for _ in range(60):
+        await outcome(raw_call(filled, "DeploymentService/Deploy", b"\n\x03web"))
+    await wait_until(lambda: len(entries(filled)) >= 20)
+    filled.server.auditor._patience[entries(filled)[0]["user"]]._left = 1.0
+    await outcome(raw_call(filled, "DeploymentService/Rollback", b"\n\x0cdeploy_web_1"))
+    await wait_until(lambda: entries(filled)[-1]["method"] == "Rollback")
+    refused = entries(filled)
+    assert len(refused) < 25
+    assert {entry["phase"] for entry in refused} == {"refused"}
+    assert refused[0]["outcome"]["code"] == "PERMISSION_DENIED"
+    assert refused[-1]["omitted"] + len(refused) == 61
+    assert not any(asked[0] == "deploy" for asked in filled.control.asked)
+
+
+async def test_no_value_gets_into_the_log(filled: Served, short_dir: Path) -> None:
+    wanted = environment_pb2.Environment(
+        name="web",
+        type=environment_pb2.ENVIRONMENT_TYPE_STAGING,
+        config_path="/x",
+        variables={"DB_PASSWORD": "canary-4711"},
+        secrets={"KEY": "canary-4711"},
+    )
+    request = environment_pb2.UpdateEnvironmentRequest(environment=wanted)
+    request.update_mask.paths.extend(["variables", "secrets"])
+    await outcome(raw_call(filled, "EnvironmentService/UpdateEnvironment", request.SerializeToString()))
+    create = environment_pb2.CreateEnvironmentRequest(environment=wanted)
+    await outcome(raw_call(filled, "EnvironmentService/CreateEnvironment", create.SerializeToString()))
+    assert entries(filled)[0]["changes"] == "variables,secrets"
+    for path in (short_dir / "state").iterdir():
+        assert b"canary" not in path.read_bytes()
+
+
+async def test_lines_stay_short_whatever_is_asked(filled: Served) -> None:
+    long = "\x01\U0001f6b0" * 300_000
+    request = deployment_pb2.DeployRequest(
+        environment="web", reason=long, on_behalf_of=long, request_id=long, config_files=[long]
+    )
+    await asyncio.gather(
+        *(
+            outcome(raw_call(filled, "DeploymentService/Deploy", request.SerializeToString()))
+            for _ in range(3)
+        )
+    )
+    assert all(len(json.dumps(entry)) < 64 * 1024 for entry in entries(filled))
+    assert filled.audit.verify() == (6, [])

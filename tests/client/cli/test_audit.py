@@ -1,0 +1,28 @@
+"""`headgate audit`."""
+
+from __future__ import annotations
+
+from tests.client.cli.conftest import Run
+from tests.client.fake_daemon import FakeDaemon
+
+
+def test_list_tells_who_asked_for_what_newest_first(run: Run, daemon: FakeDaemon) -> None:
+    lines = run("audit", "list", "-n", "3").out.splitlines()
+    assert lines[0].split() == ["NUMBER", "AT", "USER", "WHAT", "WHERE", "OUTCOME", "WHY"]
+    assert [line.split()[0] for line in lines[1:]] == ["7", "6", "5"]
+    assert "Deploy" in lines[1]
+    entries = run("audit", "list", "--all", "-o", "json").json["entries"]
+    assert [entry["sequence"] for entry in entries] == [7, 6, 5, 4, 3, 2, 1]
+    assert entries[0]["user"] == "ann"
+    assert entries[0]["uid"] == 0
+
+
+def test_verify_exits_with_1_if_anything_is_damaged(run: Run, daemon: FakeDaemon) -> None:
+    assert run("audit", "verify").out == "the audit log is whole: 7 line(s), the newest is 7 ab\n"
+    assert run("audit", "verify", "-o", "json").json["damages"] == []
+    daemon.damages = ["audit.jsonl: line 2\x1b was changed"]
+    out = run("audit", "verify", code=1).out
+    assert out.splitlines() == [
+        "audit.jsonl: line 2\\x1b was changed",
+        "1 damage(s): 7 line(s), the newest is 7 ab",
+    ]
