@@ -284,6 +284,16 @@ class DaemonServicer(_Servicer, daemon_pb2_grpc.DaemonServiceServicer):
         with self._answering(request, context):
             return ap.VerifyHistoryResponse()
 
+    def VerifyAudit(self, request: ap.VerifyAuditRequest, context: grpc.ServicerContext) -> Any:
+        """Find nothing wrong: it keeps no log of who asked, everybody is the same to it."""
+        with self._answering(request, context):
+            return ap.VerifyAuditResponse()
+
+    def ListAudit(self, request: ap.ListAuditRequest, context: grpc.ServicerContext) -> Any:
+        """Show nothing, as above."""
+        with self._answering(request, context):
+            return ap.ListAuditResponse()
+
     def CollectHistory(self, request: ap.CollectHistoryRequest, context: grpc.ServicerContext) -> Any:
         """Drop nothing: there are no limits."""
         with self._answering(request, context):
