@@ -22,10 +22,11 @@ from typing import Self
 
 from headgated.api.auditing import Auditor
 from headgated.api.calls import CallLimits
+from headgated.api.certificates import CertificateFiles, load
 from headgated.api.door import DoorLimits
-from headgated.api.server import ApiServer
+from headgated.api.server import ApiServer, Network
 from headgated.api.terms import Terms
-from headgated.core.config import ApiSettings, Settings
+from headgated.core.config import ApiSettings, Settings, TcpSettings
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.environment import EnvironmentType
 from headgated.core.errors import HeadgateError, NotFoundError, RefusedError
@@ -168,6 +169,7 @@ class App:
             socket_mode=self._settings.daemon.socket_mode,
             passed=passed,
             audit=audit,
+            network=_network(self._settings.tcp),
             terms=_terms(roles, self._settings.api),
         )
         self._auditor = server.auditor
@@ -326,9 +328,12 @@ def _prepare_api(
 ) -> Callable[[], None]:
     """Return what has the API go by other settings."""
     roles, doubts = roles_of(settings.grants)
+    network = _network(settings.tcp)
+    if network is not None:
+        load(network.files)  # What cannot be used is a reason not to take the configuration over.
 
     def commit() -> None:
-        server.go_by(_terms(roles, settings.api))
+        server.go_by(_terms(roles, settings.api), network.files if network is not None else None)
         audit.go_by(settings.audit.max_size, settings.audit.keep)
         doubtful.explicit = settings.grants != DEFAULT_GRANTS
         doubtful.tell(doubts)
@@ -352,6 +357,13 @@ class Doubts:
         for problem in self._told:
             log.warning("%s", problem.message)
         self._problems += self._told
+
+
+def _network(tcp: TcpSettings) -> Network | None:
+    if not tcp.address:
+        return None
+    files = CertificateFiles(tcp.certificate, tcp.private_key, tcp.client_ca)
+    return Network(tcp.address, files, tcp.connections)
 
 
 def _terms(roles: Roles, api: ApiSettings) -> Terms:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -22,10 +23,12 @@ from headgate.v1.environment_pb2_grpc import add_EnvironmentServiceServicer_to_s
 from headgated.api.access import Access
 from headgated.api.auditing import Auditor
 from headgated.api.calls import Calls
+from headgated.api.certificates import CertificateFiles, Certificates
 from headgated.api.convert.values import MESSAGE_LIMIT
 from headgated.api.door import Door
 from headgated.api.guard import Guard
 from headgated.api.listener import Listener
+from headgated.api.network import listen, network_server
 from headgated.api.noise import quieten
 from headgated.api.private import private_socket
 from headgated.api.servicers.daemon import DaemonServicer
@@ -60,6 +63,16 @@ SERVICES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where to serve over the network."""
+
+    address: str
+    """`host:port`"""
+    files: CertificateFiles
+    connections: int = 200
+
+
 class ApiServer:
     """Serves a control at a public socket. Starts once, stops once."""
 
@@ -74,6 +87,7 @@ class ApiServer:
         socket_mode: int = 0o660,
         passed: int | None = None,
         terms: Terms | None = None,
+        network: Network | None = None,
     ) -> None:
         """Make a server that does nothing yet.
 
@@ -85,6 +99,7 @@ class ApiServer:
             socket_group: name or number of the group that may connect; None: the daemon's own.
             socket_mode: permission bits of the public socket.
             passed: descriptor of a listening socket that systemd passed.
+            network: where to serve over the network as well; None: nowhere.
             terms: who may do what and how much at once, at first; None: the defaults, and nobody else than root and our own user.
         """
         self._control, self._socket, self._runtime_dir = control, socket, runtime_dir
@@ -95,7 +110,10 @@ class ApiServer:
         self._health = health.aio.HealthServicer()
         self._calls = Calls(self._terms.calls)
         self._cleanup = contextlib.ExitStack()
+        self._network = network
+        self._certificates: Certificates | None = None
         self._server: grpc.aio.Server | None = None
+        self._remote: grpc.aio.Server | None = None
         self._door: Door | None = None
         self._access: Access | None = None
         self._streams: Streams | None = None
@@ -124,6 +142,12 @@ class ApiServer:
             cleanup.callback(listener.close)
             self._door = Door(listener, private, limits=self._terms.door)
             self._server = await self._serving(self._door, private)
+            if self._network is not None:
+                try:
+                    self._remote = await self._serving_network(self._network)
+                except BaseException:
+                    await self._server.stop(None)
+                    raise
             await self.report(serving=True)
             self._door.open()
             self._cleanup = cleanup.pop_all()
@@ -135,17 +159,21 @@ class ApiServer:
             return
         door.shut()
         self._control.events.close()
-        stopping = asyncio.ensure_future(server.stop(grace))
+        servers = [server, *([self._remote] if self._remote else [])]
+        stopping = asyncio.gather(*(each.stop(grace) for each in servers))
         await self._calls.finish(grace)
         await asyncio.wait((stopping,), timeout=_CUT)
-        await server.stop(None)  # What is left now are streams of others, which would take the whole grace.
+        for each in servers:
+            await each.stop(None)  # What is left now are streams of others, which would take the whole grace.
         await stopping
         await door.empty(_LEAVE)
         await self.auditor.finish()
         self._cleanup.close()
 
-    def go_by(self, terms: Terms) -> None:
-        """Go by other terms from now on, also for streams that are open."""
+    def go_by(self, terms: Terms, files: CertificateFiles | None = None) -> None:
+        """Go by other terms from now on, also for streams that are open, and by other certificates."""
+        if files is not None and self._certificates is not None:
+            self._certificates.go_by(files)
         self._terms = terms
         self._calls.limit(terms.calls)
         if self._door is not None and self._access is not None and self._streams is not None:
@@ -172,13 +200,9 @@ class ApiServer:
 
     async def _serving(self, door: Door, private: Path) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        self._access = access = Access(self._terms.roles, door.caller_of, self._control.type_of)
-        self._streams = Streams(access)
-        guard = cast("grpc.aio.Server", Guard(server, access, self._calls, self._streams, self.auditor))
-        add_EnvironmentServiceServicer_to_server(EnvironmentServicer(self._control, access), guard)
-        add_DeploymentServiceServicer_to_server(DeploymentServicer(self._control, access), guard)
-        add_DaemonServiceServicer_to_server(DaemonServicer(self._control, access, self._audit_log), guard)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
+        self._access = Access(self._terms.roles, door.caller_of, self._control.type_of)
+        self._streams = Streams(self._access)
+        guard = self._add_services(server, self._access, self._streams)
         shown = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
             reflection.aio.ReflectionServicer(shown), guard
@@ -193,3 +217,22 @@ class ApiServer:
             ) from error
         await server.start()
         return server
+
+    async def _serving_network(self, network: Network) -> grpc.aio.Server:
+        """Serve the same, but for reflection, over the network."""
+        if self._access is None or self._streams is None:
+            raise RuntimeError("cannot serve the network before the socket")
+        self._certificates = Certificates(network.files, self._control.problems)
+        server = network_server(network.connections)
+        self._add_services(server, self._access, self._streams)
+        listen(server, network.address, self._certificates)
+        await server.start()
+        return server
+
+    def _add_services(self, server: grpc.aio.Server, access: Access, streams: Streams) -> grpc.aio.Server:
+        guard = cast("grpc.aio.Server", Guard(server, access, self._calls, streams, self.auditor))
+        add_EnvironmentServiceServicer_to_server(EnvironmentServicer(self._control, access), guard)
+        add_DeploymentServiceServicer_to_server(DeploymentServicer(self._control, access), guard)
+        add_DaemonServiceServicer_to_server(DaemonServicer(self._control, access, self._audit_log), guard)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
+        return guard
