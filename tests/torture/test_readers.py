@@ -155,7 +155,7 @@ def test_reader_of_an_atomic_target_never_sees_a_mixed_tree(quick: Path) -> None
         deployer.change_environment("web", lambda e: replace(e, policies=Policies(strategy=Strategy.ATOMIC)))
         deployer.deploy_configuration("web")
         with reading(target, one), reading(target, other):
-            for generation in range(1, 1 + times(60)):
+            for generation in range(1, 1 + times(40)):
                 write_generation(source, generation)
                 done = deployer.deploy_configuration("web")
                 deployments += 1

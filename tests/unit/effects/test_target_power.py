@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.torture.scale import times
 from tests.unit.effects.faults import DeadError, Fault, Faulty
-from tests.unit.effects.world import D, F, L, Thing, World, build, look, planned, reader
+from tests.unit.effects.world import TOKEN, D, F, L, Thing, World, build, look, planned, reader
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.steps import Step
@@ -201,6 +201,44 @@ def test_power_cut_at_any_act_of_undoing_leaves_all_or_nothing(disk: Path) -> No
             break
     print({"power cuts while undoing": cuts, "outcomes": outcomes})  # noqa: T201 - figures
     assert False in outcomes
+    assert at > 20
+
+
+@pytest.mark.root
+@pytest.mark.torture
+@pytest.mark.slow
+def test_power_cut_at_any_act_of_an_exchange_leaves_all_or_nothing(disk: Path) -> None:
+    """Of the whole directory: from the commit to the last removal, every second act."""
+    root, outcomes = disk / "t", set()
+    for at in range(1, 200, 2):
+        for name in disk.iterdir():
+            if name.name != "lost+found":
+                shutil.rmtree(name)
+        build(root, BEFORE)
+        (root / "foreign").write_bytes(b"not ours")
+        os.sync()
+        acts = Faulty()
+        target = Target(str(root), acts=acts, leeway=0)
+        whole, plan = target.whole(TOKEN), planned(target, BEFORE, AFTER)
+        whole.prepare([])
+        whole.stage(plan, reader(AFTER))
+        acts.fault = Fault(len(acts.log) + at, dead=True)
+        applied = False
+        try:
+            whole.apply(plan)
+            applied = True
+            whole.finish(plan)
+        except DeadError:
+            pass
+        cut_power(disk)
+        done = Target(str(root)).recover(plan, token=TOKEN)
+        assert done or not applied
+        assert look(root) == {**(AFTER if done else BEFORE), b"foreign": F(b"not ours")}, at
+        assert sorted(os.listdir(disk)) == ["lost+found", "t"], at
+        outcomes.add(done)
+        if not acts.fired:
+            break
+    assert outcomes == {True, False}
     assert at > 20
 
 

@@ -76,20 +76,29 @@ class Dismantling:
         there = self._gone.look(path)
         if there is None:
             return True
-        if is_mounted(self._gone, path):
-            self.notes.append(f"{escape(path)} in the replaced directory stays: something is mounted there")
-            return False
         if stat.S_ISDIR(there.st_mode):
+            if is_mounted(self._gone, path):
+                return self._leave(path)
             return self._empty(path) and self._remove_directory(path)
-        if not self._may_go(path, there):
+        live = self._look_live(path)
+        if not self._may_go(path, there, live):
             self._save(path)
         directory, name = self._gone.beneath.place(path)
-        before = self._look_live(path)
-        self._gone.acts.unlink(directory, name)
-        after = self._look_live(path)
-        if self._live is not None and before is not None and after is not None:
-            self._live.lens.renew(path, before, after)
+        try:
+            self._gone.acts.unlink(directory, name)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return self._leave(path)
+            raise
+        if self._live is not None and live is not None and live.st_ino == there.st_ino:
+            after = self._look_live(path)
+            if after is not None:
+                self._live.lens.renew(path, live, after)
         return True
+
+    def _leave(self, path: bytes) -> bool:
+        self.notes.append(f"{escape(path)} in the replaced directory stays: something is mounted there")
+        return False
 
     def _remove_directory(self, path: bytes) -> bool:
         self._gone.beneath.forget(path)
@@ -102,11 +111,10 @@ class Dismantling:
             raise
         return True
 
-    def _may_go(self, path: bytes, there: os.stat_result) -> bool:
+    def _may_go(self, path: bytes, there: os.stat_result, live: os.stat_result | None) -> bool:
         """Whether nothing is lost with this name."""
         if path.rpartition(b"/")[2].startswith(self._own):
             return True
-        live = self._look_live(path)
         if live is not None and live.st_ino == there.st_ino:
             return True
         known = self._known.get(path)
