@@ -195,6 +195,12 @@ class AsyncClient:
         """Stop a deployment that waits or is still before its first change to the target."""
         return await self._do(deployments.cancel(deployment_id, asked))
 
+    async def confirm_deployment(
+        self, deployment_id: str, **asked: Unpack[Asked]
+    ) -> deployment_pb2.ConfigDeployment:
+        """Keep a deployment that was asked for with `confirm_within` and would be rolled back by itself otherwise."""
+        return await self._do(deployments.confirm(deployment_id, asked))
+
     async def export_deployment(self, deployment_id: str) -> AsyncGenerator[bytes, None]:
         """Yield the state that a deployment left, as the pieces of a tar archive; whole only if nothing was raised at the end.
 

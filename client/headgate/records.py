@@ -101,6 +101,12 @@ def deployment_record(message: deployment.ConfigDeployment) -> Record:
         "started_at": _time(message, "started_at"),
         "finished_at": _time(message, "finished_at"),
         "attempts": message.attempts,
+        "steps": [_step(each) for each in message.steps],
+        "applied_at": _time(message, "applied_at"),
+        "confirm_within": _seconds(message.confirm_within),
+        "confirm_by": _time(message, "confirm_by"),
+        "confirmed_at": _time(message, "confirmed_at"),
+        "confirmed_by": message.confirmed_by,
     }
     if message.HasField("progress"):
         progress = message.progress
@@ -110,6 +116,18 @@ def deployment_record(message: deployment.ConfigDeployment) -> Record:
             "files_total": progress.files_total,
         }
     return record
+
+
+def _step(message: deployment.StepResult) -> Record:
+    return {
+        "step": message.step,
+        "name": message.name,
+        "ok": message.ok,
+        "message": message.message,
+        "output": message.output,
+        "seconds": message.seconds,
+        "attempts": message.attempts,
+    }
 
 
 def changes_record(message: deployment.Changes) -> Record:

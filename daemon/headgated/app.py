@@ -24,6 +24,7 @@ from headgated.api.auditing import Auditor
 from headgated.api.calls import CallLimits
 from headgated.api.certificates import CertificateFiles, load
 from headgated.api.door import DoorLimits
+from headgated.api.probing import ask_health
 from headgated.api.server import ApiServer, Network
 from headgated.api.terms import Terms
 from headgated.core.config import ApiSettings, Settings, TcpSettings
@@ -144,6 +145,7 @@ class App:
         async with self._more_time():
             deployer = await asyncio.to_thread(self._vigil.watched(self._open, "recovery"))
         self._deployer = deployer
+        deployer.prober.ask_grpc = ask_health
         self._stack.callback(deployer.close)
         for root in deployer.sources.all():
             self._source_changed(root, None)  # What was told while there was nobody to note it.

@@ -188,6 +188,10 @@ class MemoryControl(Control):
         await self._enter("cancel", deployment_id, caller, request_id)
         return self.tell(replace(self.deployments[deployment_id], status=DeploymentStatus.FAILED))
 
+    async def confirm(self, deployment_id: str, caller: Caller, *, request_id: str = "") -> ConfigDeployment:
+        await self._enter("confirm", deployment_id, caller, request_id)
+        return self.tell(replace(self.deployments[deployment_id], status=DeploymentStatus.FAILED))
+
     async def plan(
         self, environment: str, config_files: Sequence[str] = (), *, with_diff: bool = True
     ) -> PlanView:

@@ -18,6 +18,7 @@ from headgated.core.deployment import (
     Progress,
     RollbackInfo,
     SettingChange,
+    StepResult,
     Trigger,
 )
 from headgated.core.tree import Entry, Kind
@@ -55,6 +56,12 @@ FULL = deployment(
     finished_at=LATER,
     attempts=2,
     progress=Progress("apply", 1, 2),
+    steps=(StepResult("check", "nginx", ok=False, message="exit 1", output="line 3\n", seconds=0.5),),
+    applied_at=NOW,
+    confirm_within=90,
+    confirm_by=LATER,
+    confirmed_at=LATER,
+    confirmed_by="ann",
 )
 
 

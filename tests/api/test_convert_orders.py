@@ -28,8 +28,19 @@ def test_deploy_is_read_whole() -> None:
         allow_empty=True,
         allow_mass_removal=True,
         expected_sequence=0,
+        confirm_within=Duration(seconds=90),
     )
-    assert orders.read_deploy(request) == DeployOrder("web", ("a", "/src/b"), "r", "o", True, True, 0, "i")  # noqa: FBT003
+    assert orders.read_deploy(request) == DeployOrder(
+        "web",
+        ("a", "/src/b"),
+        "r",
+        "o",
+        allow_empty=True,
+        allow_mass_removal=True,
+        expected_sequence=0,
+        request_id="i",
+        confirm_within=90,
+    )
     assert orders.read_deploy(wire.DeployRequest(environment="web")) == DeployOrder("web")
 
 
@@ -56,7 +67,7 @@ def test_deploy_is_refused_with_every_fault_at_once() -> None:
         reason="x" * 1001,
         on_behalf_of="\0",
         request_id="x" * 129,
-        confirm_within=Duration(seconds=60),
+        confirm_within=Duration(nanos=1),
     )
     assert faults_of(orders.read_deploy, request) == {
         "environment",

@@ -44,6 +44,9 @@ VALID: dict[str, Message] = {
     "DeploymentService/CancelDeployment": deployment_pb2.CancelDeploymentRequest(
         deployment_id="deploy_web_1"
     ),
+    "DeploymentService/ConfirmDeployment": deployment_pb2.ConfirmDeploymentRequest(
+        deployment_id="deploy_web_1"
+    ),
     "DeploymentService/WatchDeployments": deployment_pb2.WatchDeploymentsRequest(
         deployment_id="deploy_web_1"
     ),

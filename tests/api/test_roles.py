@@ -42,6 +42,7 @@ LEAST = {
     "DeploymentService/GetDeployment": Role.READER,
     "DeploymentService/ListDeployments": Role.READER,
     "DeploymentService/CancelDeployment": Role.DEPLOYER,
+    "DeploymentService/ConfirmDeployment": Role.DEPLOYER,
     "DeploymentService/WatchDeployments": Role.READER,
     "DeploymentService/ExportDeployment": Role.DEPLOYER,
     "DaemonService/GetStatus": Role.READER,
@@ -167,6 +168,7 @@ async def test_deployers_may_be_kept_from_production_and_still_look_at_it(filled
         "DeploymentService/PlanDeployment": b"\n\x04shop",
         "DeploymentService/Rollback": b"\n\x0ddeploy_shop_2",
         "DeploymentService/CancelDeployment": b"\n\x0ddeploy_shop_2",
+        "DeploymentService/ConfirmDeployment": b"\n\x0ddeploy_shop_2",
         "EnvironmentService/PauseEnvironment": b"\n\x04shop",
     }.items():
         assert await asked(filled, method, raw) is DENIED

@@ -497,6 +497,12 @@ class Deployments(deployment_pb2_grpc.DeploymentServiceServicer):
         self.daemon.enter(request, context)
         return deployment_pb2.CancelDeploymentResponse(deployment=self._find(request.deployment_id, context))
 
+    def ConfirmDeployment(
+        self, request: deployment_pb2.ConfirmDeploymentRequest, context: grpc.ServicerContext
+    ) -> deployment_pb2.ConfirmDeploymentResponse:
+        self.daemon.enter(request, context)
+        return deployment_pb2.ConfirmDeploymentResponse(deployment=self._find(request.deployment_id, context))
+
     def ExportDeployment(
         self, request: deployment_pb2.ExportDeploymentRequest, context: grpc.ServicerContext
     ) -> Iterator[deployment_pb2.ExportDeploymentResponse]:

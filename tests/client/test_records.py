@@ -73,6 +73,22 @@ WHOLE = {
     "started_at": "2023-11-14T22:13:20.000000Z",
     "finished_at": None,
     "attempts": 2,
+    "steps": [
+        {
+            "step": "check",
+            "name": "nginx",
+            "ok": False,
+            "message": "m",
+            "output": "o",
+            "seconds": 0.5,
+            "attempts": 1,
+        }
+    ],
+    "applied_at": None,
+    "confirm_within": 90.0,
+    "confirm_by": "2023-11-14T22:13:20.000000Z",
+    "confirmed_at": None,
+    "confirmed_by": "",
 }
 
 
@@ -104,6 +120,9 @@ def whole() -> dp.ConfigDeployment:
     changes.removed.add(path="link", before=before, drifted=True)
     changes.settings_changed.add(path="a.json", key="x.y", new="1")
     changes.notes.append("n")
+    made.steps.add(step="check", name="nginx", message="m", output="o", seconds=0.5, attempts=1)
+    made.confirm_within.FromSeconds(90)
+    made.confirm_by.FromSeconds(1_700_000_000)
     return made
 
 

@@ -342,3 +342,39 @@ def test_unknown_names_are_not_found(site: Site) -> None:
         with pytest.raises(NotFoundError) as caught:
             ask()
         assert (caught.value.reason, bool(caught.value.hint)) == (reason, True), caught.value
+
+
+def test_deployment_that_nobody_confirms_is_taken_back(site: Site) -> None:
+    site.create()
+    site.deploy()
+    site.write("app.conf", "locks out\n")
+    asked = site.finish(site.client.deploy(site.name, confirm_within=1.0))
+    assert (asked.status, asked.HasField("confirm_by")) == (SUCCESS, True)
+    with pytest.raises(RefusedError) as caught:
+        site.client.deploy(site.name)
+    assert caught.value.reason == "AWAITS_CONFIRMATION"
+    eventually(lambda: site.files() == {"app.conf": b"one\n"})
+    undo = eventually(lambda: newest(site, with_status=SUCCESS, sequence=3))
+    assert undo.trigger == dp.DEPLOYMENT_TRIGGER_AUTO_ROLLBACK
+    assert site.client.get_deployment(asked.deployment_id).status == UNDONE
+    with pytest.raises(RefusedError) as caught:
+        site.client.confirm_deployment(asked.deployment_id)
+    assert caught.value.reason == "NOT_AWAITING_CONFIRMATION"
+
+
+def test_confirmed_deployment_stays(site: Site) -> None:
+    site.create()
+    asked = site.finish(site.client.deploy(site.name, confirm_within=600.0))
+    kept = site.client.confirm_deployment(asked.deployment_id)
+    assert kept.HasField("confirmed_at")
+    assert kept.confirmed_by == kept.deployed_by
+    assert site.client.confirm_deployment(asked.deployment_id).confirmed_by == kept.confirmed_by
+    site.write("app.conf", "two\n")
+    assert site.deploy().status == SUCCESS
+
+
+def test_confirmation_is_asked_for_within_bounds(site: Site) -> None:
+    site.create()
+    with pytest.raises(InvalidRequestError) as caught:
+        site.client.deploy(site.name, confirm_within=0.5)
+    assert [fault.field for fault in caught.value.faults] == ["confirm_within"]

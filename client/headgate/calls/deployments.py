@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
 
 from headgate.calls.call import Asked, Call, Stream, new_request_id
 from headgate.errors import Fault, InvalidRequestError
@@ -33,6 +36,8 @@ class DeployOrder(Order, total=False):
     """Deploy although the sources hold no file at all."""
     allow_mass_removal: bool
     """Deploy although more than half of at least ten managed files would be removed."""
+    confirm_within: float | None
+    """Seconds after its success in which it has to be confirmed (`confirm_deployment`); otherwise it is rolled back by itself."""
 
 
 class RollbackOrder(Order, total=False):
@@ -57,6 +62,7 @@ def deploy(
             allow_empty=order.get("allow_empty", False),
             allow_mass_removal=order.get("allow_mass_removal", False),
             expected_sequence=order.get("expected_sequence"),
+            confirm_within=_duration(order.get("confirm_within")),
         ),
         pb.DeployResponse,
         lambda answer: answer.deployment,
@@ -182,6 +188,17 @@ def cancel(deployment_id: str, asked: Asked) -> Call[pb.CancelDeploymentResponse
     )
 
 
+def confirm(deployment_id: str, asked: Asked) -> Call[pb.ConfirmDeploymentResponse, pb.ConfigDeployment]:
+    """ConfirmDeployment."""
+    return Call(
+        f"{_SERVICE}ConfirmDeployment",
+        pb.ConfirmDeploymentRequest(deployment_id=deployment_id, request_id=new_request_id(asked)),
+        pb.ConfirmDeploymentResponse,
+        lambda answer: answer.deployment,
+        f"confirm deployment {deployment_id}",
+    )
+
+
 def export(deployment_id: str) -> Stream[pb.ExportDeploymentResponse]:
     """ExportDeployment."""
     return Stream(
@@ -215,3 +232,11 @@ def _files(config_files: Iterable[str], what: str, field: str = "config_files") 
     if isinstance(config_files, str):
         raise InvalidRequestError(what, [Fault(field, "must be a list of texts")])
     return list(config_files)
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration

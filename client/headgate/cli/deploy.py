@@ -10,8 +10,9 @@ import click
 from headgate.cli.arguments import DeploymentId, EnvironmentName, files_for_daemon
 from headgate.cli.changes import change_lines, counts, total
 from headgate.cli.failure import FAILED, say
-from headgate.cli.moments import Span, span
+from headgate.cli.moments import Span, moment, span
 from headgate.cli.session import Session, with_session
+from headgate.cli.steps import step_lines
 from headgate.cli.terminal import Paint, ProgressLine
 from headgate.cli.verb import Verb
 from headgate.errors import HeadgateError
@@ -53,6 +54,12 @@ def order_options(function: _Function) -> _Function:
 @order_options
 @click.option("--allow-empty", is_flag=True, help="Deploy although the sources hold no file at all.")
 @click.option("--allow-mass-removal", is_flag=True, help="Deploy although most files would be removed.")
+@click.option(
+    "--confirm-within",
+    type=Span(),
+    metavar="TIME",
+    help="Roll back by itself unless `headgate confirm` comes within this time: for changes that may lock you out.",
+)
 @with_session
 def deploy(
     session: Session,
@@ -143,6 +150,11 @@ def _print_outcome(deployment: ConfigDeployment) -> None:
     else:
         what = ", nothing to change"
     click.echo(f"{deployment.deployment_id}: {status}{what}{took}")
+    if deployment.HasField("confirm_by") and not deployment.HasField("confirmed_at"):
+        until = moment(deployment.confirm_by)
+        click.echo(
+            f"rolled back by itself at {until} unless you say: headgate confirm {deployment.deployment_id}"
+        )
     for line in change_lines(changes, paint):
         click.echo(line)
 
@@ -168,6 +180,8 @@ def _succeeded(deployment: ConfigDeployment) -> bool:
 
 
 def _say_failure(deployment: ConfigDeployment) -> None:
+    for line in step_lines(deployment, Paint.of("stderr"), failed_only=True):
+        click.echo(line, err=True)
     if deployment.HasField("error"):
         error = deployment.error
         message = error.message if error.message.startswith("cannot ") else f"cannot deploy: {error.message}"

@@ -1,4 +1,4 @@
-"""`headgate deployments`, `show` and `cancel`: what happened."""
+"""`headgate deployments`, `show`, `cancel` and `confirm`: what happened, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from headgate.cli.changes import change_lines, counts
 from headgate.cli.deploy import paint_status, status_word
 from headgate.cli.moments import ago, moment, span
 from headgate.cli.session import Session, with_session
+from headgate.cli.steps import step_lines
 from headgate.cli.table import table
 from headgate.cli.terminal import Paint, width
 from headgate.cli.verb import Verb
@@ -91,6 +92,19 @@ def cancel(session: Session, deployment_id: str) -> None:
         click.echo(f"{deployment.deployment_id}: cancelled")
 
 
+@click.command("confirm", cls=Verb)
+@click.argument("deployment_id", type=DeploymentId())
+@with_session
+def confirm(session: Session, deployment_id: str) -> None:
+    """Keep a deployment that would be rolled back by itself otherwise (deploy --confirm-within)."""
+    with session.client() as client:
+        deployment = client.confirm_deployment(deployment_id)
+    if session.json:
+        _print(session, deployment)
+    else:
+        click.echo(f"{deployment.deployment_id}: confirmed, it stays")
+
+
 def _print(session: Session, deployment: ConfigDeployment) -> None:
     if session.json:
         from headgate.records import deployment_record  # noqa: PLC0415 -- brings protobuf
@@ -103,6 +117,8 @@ def _print(session: Session, deployment: ConfigDeployment) -> None:
     click.echo(f"{'status':<11}  {status_word(deployment, paint)}")
     for line in _error_lines(deployment):
         click.echo(shown(line))
+    for line in step_lines(deployment, paint):
+        click.echo(line)
     click.echo(f"{'files':<11}  {counts(deployment.changes)}, {deployment.changes.unchanged_count} unchanged")
     for line in change_lines(deployment.changes, paint):
         click.echo(line)
@@ -126,6 +142,10 @@ def _lines(deployment: ConfigDeployment) -> Iterator[tuple[str, str]]:
     yield "version", deployment.config_version or "-"
     for number, file in enumerate(deployment.config_files):
         yield "only" if number == 0 else "", file
+    if deployment.HasField("confirmed_at"):
+        yield "confirmed", f"by {deployment.confirmed_by} at {moment(deployment.confirmed_at)}"
+    elif deployment.HasField("confirm_by"):
+        yield "confirm by", moment(deployment.confirm_by)
     if deployment.attempts > 1:
         yield "attempts", str(deployment.attempts)
     yield from _rollback_lines(deployment)

@@ -26,6 +26,7 @@ _VERBS = {
     "restore": "headgate.cli.deploy:restore",
     "adopt": "headgate.cli.adopt:adopt",
     "cancel": "headgate.cli.deployments:cancel",
+    "confirm": "headgate.cli.deployments:confirm",
     "deployments": "headgate.cli.deployments:deployments",
     "show": "headgate.cli.deployments:show",
     "watch": "headgate.cli.watch:watch",

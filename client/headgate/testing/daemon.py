@@ -17,12 +17,13 @@ from google.protobuf.message import Message
 
 from headgate.channel import grpc
 from headgate.errors import ConflictError, HeadgateError
-from headgate.testing.deployments import FINISHED, Deployments
+from headgate.testing.deployments import FINISHED, Deployments, awaits_confirmation
 from headgate.testing.environments import Environments
 from headgate.testing.feed import Feed
 
 if TYPE_CHECKING:
     from headgate.client import Client
+    from headgate.v1.deployment_pb2 import ConfigDeployment
 
 _THREADS = 48  # A watch takes one; Feed bounds how many there are.
 _OPTIONS = (("grpc.max_metadata_size", 1024 * 1024), ("grpc.so_reuseport", 0))
@@ -186,8 +187,18 @@ class FakeDaemon:
             record = self.deployments.records[deployment_id]
             if record.environment in self.environments.places and record.status not in FINISHED:
                 self.deployments.carry_out(record)
+                if awaits_confirmation(record):
+                    self._expire_later(record)
 
         self._work.put(work)
+
+    def _expire_later(self, record: ConfigDeployment) -> None:
+        seconds = record.confirm_within.ToTimedelta().total_seconds()
+        timer = threading.Timer(
+            seconds, lambda: self._work.put(lambda: self.deployments.expire(record.deployment_id))
+        )
+        timer.daemon = True
+        timer.start()
 
     def sync(self) -> None:
         """Let auto-sync look at every environment."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from google.protobuf.duration_pb2 import Duration
+
 from headgate.errors import (
     ConflictError,
     Fault,
@@ -28,6 +30,8 @@ _KINDS: Mapping[type, tuple[dp.DeploymentKind.ValueType, str]] = {
     dp.AdoptDriftRequest: (dp.DEPLOYMENT_KIND_ADOPT, "deploy"),
 }
 REACHED = (dp.DEPLOYMENT_STATUS_SUCCESS, dp.DEPLOYMENT_STATUS_ROLLED_BACK)
+_LONGEST_CONFIRMATION = 7 * 86400
+"""Seconds."""
 FINISHED = (*REACHED, dp.DEPLOYMENT_STATUS_FAILED)
 
 
@@ -76,6 +80,9 @@ class Deployments:
         else:
             place = self._environments.find(order.environment)
             _check_names(order)
+            self._check_confirmed(place.message.name)
+        if isinstance(order, dp.DeployRequest) and order.HasField("confirm_within"):
+            _check_span(order.confirm_within)
         if order.HasField("expected_sequence") and order.expected_sequence != place.sequence:
             raise ConflictError(
                 f"cannot deploy to {place.message.name}: its newest deployment has sequence {place.sequence}, "
@@ -104,6 +111,8 @@ class Deployments:
             record.reason, record.on_behalf_of = order.reason, order.on_behalf_of
         if isinstance(order, dp.DeployRequest):
             record.config_files.extend(order.config_files)
+            if order.HasField("confirm_within"):
+                record.confirm_within.CopyFrom(order.confirm_within)
         record.deployed_at.GetCurrentTime()
         self.records[record.deployment_id], self.orders[record.deployment_id] = record, order
         self._tell(record)
@@ -152,6 +161,34 @@ class Deployments:
         )
         return deployment_id
 
+    def confirm(self, deployment_id: str) -> str:
+        """Keep one that would be taken back otherwise."""
+        record = self.find(deployment_id)
+        if record.HasField("confirmed_at"):
+            return deployment_id
+        if not awaits_confirmation(record):
+            raise RefusedError(
+                f"cannot confirm {deployment_id}: nobody has to confirm it",
+                reason="NOT_AWAITING_CONFIRMATION",
+                hint=f"look at it: headgate show {deployment_id}",
+            )
+        record.confirmed_at.GetCurrentTime()
+        record.confirmed_by = self._user
+        self._tell(record)
+        return deployment_id
+
+    def expire(self, deployment_id: str) -> None:
+        """Take back one that nobody has confirmed."""
+        record = self.records[deployment_id]
+        if record.environment not in self._environments.places or not awaits_confirmation(record):
+            return
+        undo = self.begin(
+            self._environments.find(record.environment), dp.RollbackRequest(deployment_id=deployment_id)
+        )
+        undo.trigger, undo.deployed_by = dp.DEPLOYMENT_TRIGGER_AUTO_ROLLBACK, "auto-rollback"
+        undo.reason = f"{deployment_id}: NOT_CONFIRMED"
+        self.carry_out(undo)
+
     def clear(self, place: Place) -> str:
         """Remove what was deployed and nobody changed since, as a deployment."""
         record = self.begin(place, dp.DeployRequest(reason="the environment is deleted with its files"))
@@ -188,6 +225,8 @@ class Deployments:
         """Tell whether auto-sync has something to do; notes a halt, and that a hold lifts."""
         message, wanted = place.message, self._environments.wanted(place)
         if not message.auto_sync or message.sync.HasField("pause") or wanted == place.managed:
+            return False
+        if any(awaits_confirmation(each) for each in self.newest_first(message.name)):
             return False
         if place.failed is not None and place.failed[1] == wanted:
             return False
@@ -283,6 +322,15 @@ class Deployments:
             {path: place.managed[path] for path in edits}, {path: live.get(path) for path in edits}, managed
         )
 
+    def _check_confirmed(self, name: str) -> None:
+        waits = next((each for each in self.newest_first(name) if awaits_confirmation(each)), None)
+        if waits is not None:
+            raise RefusedError(
+                f"cannot deploy to {name}: {waits.deployment_id} waits to be confirmed",
+                reason="AWAITS_CONFIRMATION",
+                hint=f"keep it: headgate confirm {waits.deployment_id}; or undo it",
+            )
+
     def _undone(
         self, order: dp.RollbackRequest | dp.RestoreRequest, target: dp.ConfigDeployment
     ) -> list[dp.ConfigDeployment]:
@@ -350,6 +398,11 @@ class Deployments:
         sync.deployed_version = record.config_version
         sync.last_success_at.GetCurrentTime()
         record.status = dp.DEPLOYMENT_STATUS_SUCCESS
+        if record.HasField("confirm_within") and step.left:
+            record.confirm_by.GetCurrentTime()
+            record.confirm_by.FromDatetime(
+                record.confirm_by.ToDatetime() + record.confirm_within.ToTimedelta()
+            )
         for name in record.rollback_info.undone:
             self._mark_undone(self.records[name], record)
         self._end(record)
@@ -392,6 +445,17 @@ class Deployments:
             number += 1
             taken = f"{name}_{number}"
         return taken
+
+
+def awaits_confirmation(record: dp.ConfigDeployment) -> bool:
+    """Tell whether a deployment is taken back unless somebody confirms it."""
+    asked = record.HasField("confirm_by") and not record.HasField("confirmed_at")
+    return asked and record.status == dp.DEPLOYMENT_STATUS_SUCCESS
+
+
+def _check_span(span: Duration) -> None:
+    if not 1 <= span.ToTimedelta().total_seconds() <= _LONGEST_CONFIRMATION:
+        raise InvalidRequestError("deploy", [Fault("confirm_within", "must be between 1 second and 7 days")])
 
 
 def brief(record: dp.ConfigDeployment) -> dp.ConfigDeployment:

@@ -222,6 +222,13 @@ class DeploymentServicer(_Servicer, deployment_pb2_grpc.DeploymentServiceService
             done = self.daemon.once(request, lambda: all_.cancel(request.deployment_id))
             return dp.CancelDeploymentResponse(deployment=all_.find(done))
 
+    def ConfirmDeployment(self, request: dp.ConfirmDeploymentRequest, context: grpc.ServicerContext) -> Any:
+        """Keep one that would be taken back otherwise."""
+        with self._answering(request, context):
+            all_ = self.daemon.deployments
+            done = self.daemon.once(request, lambda: all_.confirm(request.deployment_id))
+            return dp.ConfirmDeploymentResponse(deployment=all_.find(done))
+
     def ExportDeployment(self, request: dp.ExportDeploymentRequest, context: grpc.ServicerContext) -> Any:
         """Stream what one left, as a tar archive."""
         with self._answering(request, context):

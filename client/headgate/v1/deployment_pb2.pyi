@@ -89,6 +89,8 @@ class _DeploymentTriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dep
     """Somebody called the API."""
     DEPLOYMENT_TRIGGER_AUTO_SYNC: _DeploymentTrigger.ValueType  # 2
     """A source or the environment changed."""
+    DEPLOYMENT_TRIGGER_AUTO_ROLLBACK: _DeploymentTrigger.ValueType  # 3
+    """A deployment did not work (a reload or health probe failed), or nobody confirmed it in time, and is taken back."""
 
 class DeploymentTrigger(_DeploymentTrigger, metaclass=_DeploymentTriggerEnumTypeWrapper):
     """DeploymentTrigger says what asked for a deployment."""
@@ -98,6 +100,8 @@ DEPLOYMENT_TRIGGER_REQUEST: DeploymentTrigger.ValueType  # 1
 """Somebody called the API."""
 DEPLOYMENT_TRIGGER_AUTO_SYNC: DeploymentTrigger.ValueType  # 2
 """A source or the environment changed."""
+DEPLOYMENT_TRIGGER_AUTO_ROLLBACK: DeploymentTrigger.ValueType  # 3
+"""A deployment did not work (a reload or health probe failed), or nobody confirmed it in time, and is taken back."""
 Global___DeploymentTrigger: _TypeAlias = DeploymentTrigger  # noqa: Y015
 
 class _FileKind:
@@ -412,6 +416,50 @@ class Progress(_message.Message):
 Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
+class StepResult(_message.Message):
+    """StepResult is what became of one check, reload or health probe of a deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    OK_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """check, reload or health."""
+    name: _builtins.str
+    """As the environment names it."""
+    ok: _builtins.bool
+    message: _builtins.str
+    """Why not; empty where it did what it was to do."""
+    output: _builtins.str
+    """What it printed, bounded. Secrets are masked."""
+    seconds: _builtins.float
+    attempts: _builtins.int
+    """How often it was tried."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        name: _builtins.str = ...,
+        ok: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        output: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "message", b"message", "name", b"name", "ok", b"ok", "output", b"output", "seconds", b"seconds", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepResult: _TypeAlias = StepResult  # noqa: Y015
+
+@_typing.final
 class ConfigDeployment(_message.Message):
     """ConfigDeployment is one attempt to bring an environment to a wanted tree."""
 
@@ -436,6 +484,12 @@ class ConfigDeployment(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    APPLIED_AT_FIELD_NUMBER: _builtins.int
+    CONFIRM_BY_FIELD_NUMBER: _builtins.int
+    CONFIRMED_AT_FIELD_NUMBER: _builtins.int
+    CONFIRMED_BY_FIELD_NUMBER: _builtins.int
+    CONFIRM_WITHIN_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     environment: _builtins.str
     kind: Global___DeploymentKind.ValueType
@@ -455,6 +509,7 @@ class ConfigDeployment(_message.Message):
     """On whose behalf the caller says it acts; not checked."""
     attempts: _builtins.int
     """Failed attempts of the same content that this record stands for."""
+    confirmed_by: _builtins.str
     @_builtins.property
     def deployed_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -473,6 +528,24 @@ class ConfigDeployment(_message.Message):
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def progress(self) -> Global___Progress: ...
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepResult]:
+        """Checks, reloads and health probes, in order."""
+
+    @_builtins.property
+    def applied_at(self) -> _timestamp_pb2.Timestamp:
+        """When the target had all of it, where reloads or health probes follow: set while these are pending."""
+
+    @_builtins.property
+    def confirm_by(self) -> _timestamp_pb2.Timestamp:
+        """It is rolled back by itself unless somebody confirms it by then."""
+
+    @_builtins.property
+    def confirmed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def confirm_within(self) -> _duration_pb2.Duration:
+        """Within what time after its success it has to be confirmed; unset: it need not be."""
+
     def __init__(
         self,
         *,
@@ -495,10 +568,16 @@ class ConfigDeployment(_message.Message):
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         attempts: _builtins.int = ...,
         progress: Global___Progress | None = ...,
+        steps: _abc.Iterable[Global___StepResult] | None = ...,
+        applied_at: _timestamp_pb2.Timestamp | None = ...,
+        confirm_by: _timestamp_pb2.Timestamp | None = ...,
+        confirmed_at: _timestamp_pb2.Timestamp | None = ...,
+        confirmed_by: _builtins.str = ...,
+        confirm_within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "deployed_at", b"deployed_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "rollback_info", b"rollback_info", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied_at", b"applied_at", "changes", b"changes", "confirm_by", b"confirm_by", "confirm_within", b"confirm_within", "confirmed_at", b"confirmed_at", "deployed_at", b"deployed_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "rollback_info", b"rollback_info", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "changes", b"changes", "config_files", b"config_files", "config_version", b"config_version", "deployed_at", b"deployed_at", "deployed_by", b"deployed_by", "deployment_id", b"deployment_id", "environment", b"environment", "error", b"error", "finished_at", b"finished_at", "kind", b"kind", "on_behalf_of", b"on_behalf_of", "progress", b"progress", "reason", b"reason", "rollback_info", b"rollback_info", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_at", b"applied_at", "attempts", b"attempts", "changes", b"changes", "config_files", b"config_files", "config_version", b"config_version", "confirm_by", b"confirm_by", "confirm_within", b"confirm_within", "confirmed_at", b"confirmed_at", "confirmed_by", b"confirmed_by", "deployed_at", b"deployed_at", "deployed_by", b"deployed_by", "deployment_id", b"deployment_id", "environment", b"environment", "error", b"error", "finished_at", b"finished_at", "kind", b"kind", "on_behalf_of", b"on_behalf_of", "progress", b"progress", "reason", b"reason", "rollback_info", b"rollback_info", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -534,7 +613,9 @@ class DeployRequest(_message.Message):
 
     @_builtins.property
     def confirm_within(self) -> _duration_pb2.Duration:
-        """Roll back by itself unless it is confirmed within this time."""
+        """Roll back by itself unless it is confirmed within this time after it succeeded (1 s to 7 days). Until then the environment
+        takes no other deployment but a rollback or restore, and auto-sync waits. Over a restart too.
+        """
 
     def __init__(
         self,
@@ -983,6 +1064,48 @@ class CancelDeploymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelDeploymentResponse: _TypeAlias = CancelDeploymentResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmDeploymentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmDeploymentRequest: _TypeAlias = ConfirmDeploymentRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmDeploymentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployment(self) -> Global___ConfigDeployment: ...
+    def __init__(
+        self,
+        *,
+        deployment: Global___ConfigDeployment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmDeploymentResponse: _TypeAlias = ConfirmDeploymentResponse  # noqa: Y015
 
 @_typing.final
 class ExportDeploymentRequest(_message.Message):

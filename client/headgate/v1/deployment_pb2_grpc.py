@@ -76,6 +76,11 @@ class DeploymentServiceStub:
                 request_serializer=headgate_dot_v1_dot_deployment__pb2.CancelDeploymentRequest.SerializeToString,
                 response_deserializer=headgate_dot_v1_dot_deployment__pb2.CancelDeploymentResponse.FromString,
                 _registered_method=True)
+        self.ConfirmDeployment = channel.unary_unary(
+                '/headgate.v1.DeploymentService/ConfirmDeployment',
+                request_serializer=headgate_dot_v1_dot_deployment__pb2.ConfirmDeploymentRequest.SerializeToString,
+                response_deserializer=headgate_dot_v1_dot_deployment__pb2.ConfirmDeploymentResponse.FromString,
+                _registered_method=True)
         self.ExportDeployment = channel.unary_stream(
                 '/headgate.v1.DeploymentService/ExportDeployment',
                 request_serializer=headgate_dot_v1_dot_deployment__pb2.ExportDeploymentRequest.SerializeToString,
@@ -151,6 +156,14 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConfirmDeployment(self, request, context):
+        """ConfirmDeployment keeps a deployment that was asked for with `confirm_within` and would be taken back otherwise. It may be
+        repeated. Refused (FAILED_PRECONDITION, NOT_AWAITING_CONFIRMATION) where nothing waits for it (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportDeployment(self, request, context):
         """ExportDeployment streams the state that a deployment left, as a tar archive: what Headgate managed at the target then, with
         modes and symbolic links, from history. Refused (FAILED_PRECONDITION) where the target never had that state (NOT_REACHED),
@@ -211,6 +224,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.CancelDeployment,
                     request_deserializer=headgate_dot_v1_dot_deployment__pb2.CancelDeploymentRequest.FromString,
                     response_serializer=headgate_dot_v1_dot_deployment__pb2.CancelDeploymentResponse.SerializeToString,
+            ),
+            'ConfirmDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmDeployment,
+                    request_deserializer=headgate_dot_v1_dot_deployment__pb2.ConfirmDeploymentRequest.FromString,
+                    response_serializer=headgate_dot_v1_dot_deployment__pb2.ConfirmDeploymentResponse.SerializeToString,
             ),
             'ExportDeployment': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportDeployment,
@@ -441,6 +459,33 @@ class DeploymentService:
             '/headgate.v1.DeploymentService/CancelDeployment',
             headgate_dot_v1_dot_deployment__pb2.CancelDeploymentRequest.SerializeToString,
             headgate_dot_v1_dot_deployment__pb2.CancelDeploymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headgate.v1.DeploymentService/ConfirmDeployment',
+            headgate_dot_v1_dot_deployment__pb2.ConfirmDeploymentRequest.SerializeToString,
+            headgate_dot_v1_dot_deployment__pb2.ConfirmDeploymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class DeploymentServiceStub:
     """ListDeployments reads deployments newest first, in pages, with counts in place of the lists of files."""
     CancelDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.CancelDeploymentResponse]
     """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+    ConfirmDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ConfirmDeploymentRequest, _deployment_pb2.ConfirmDeploymentResponse]
+    """ConfirmDeployment keeps a deployment that was asked for with `confirm_within` and would be taken back otherwise. It may be
+    repeated. Refused (FAILED_PRECONDITION, NOT_AWAITING_CONFIRMATION) where nothing waits for it (any more).
+    """
     ExportDeployment: _grpc.UnaryStreamMultiCallable[_deployment_pb2.ExportDeploymentRequest, _deployment_pb2.ExportDeploymentResponse]
     """ExportDeployment streams the state that a deployment left, as a tar archive: what Headgate managed at the target then, with
     modes and symbolic links, from history. Refused (FAILED_PRECONDITION) where the target never had that state (NOT_REACHED),
@@ -93,6 +97,10 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """ListDeployments reads deployments newest first, in pages, with counts in place of the lists of files."""
     CancelDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.CancelDeploymentResponse]  # type: ignore[assignment]
     """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+    ConfirmDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ConfirmDeploymentRequest, _deployment_pb2.ConfirmDeploymentResponse]  # type: ignore[assignment]
+    """ConfirmDeployment keeps a deployment that was asked for with `confirm_within` and would be taken back otherwise. It may be
+    repeated. Refused (FAILED_PRECONDITION, NOT_AWAITING_CONFIRMATION) where nothing waits for it (any more).
+    """
     ExportDeployment: _aio.UnaryStreamMultiCallable[_deployment_pb2.ExportDeploymentRequest, _deployment_pb2.ExportDeploymentResponse]  # type: ignore[assignment]
     """ExportDeployment streams the state that a deployment left, as a tar archive: what Headgate managed at the target then, with
     modes and symbolic links, from history. Refused (FAILED_PRECONDITION) where the target never had that state (NOT_REACHED),
@@ -176,6 +184,16 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_pb2.CancelDeploymentResponse, _abc.Awaitable[_deployment_pb2.CancelDeploymentResponse]]:
         """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+
+    @_abc_1.abstractmethod
+    def ConfirmDeployment(
+        self,
+        request: _deployment_pb2.ConfirmDeploymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_pb2.ConfirmDeploymentResponse, _abc.Awaitable[_deployment_pb2.ConfirmDeploymentResponse]]:
+        """ConfirmDeployment keeps a deployment that was asked for with `confirm_within` and would be taken back otherwise. It may be
+        repeated. Refused (FAILED_PRECONDITION, NOT_AWAITING_CONFIRMATION) where nothing waits for it (any more).
+        """
 
     @_abc_1.abstractmethod
     def ExportDeployment(

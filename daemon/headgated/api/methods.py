@@ -99,6 +99,7 @@ RULES: dict[str, Rule] = {
     _DEPLOYMENTS + "GetDeployment": Rule("get the deployment", _READER, _deployment),
     _DEPLOYMENTS + "ListDeployments": Rule("list deployments", _READER, _environment),
     _DEPLOYMENTS + "CancelDeployment": Rule("cancel the deployment", _DEPLOYER, _deployment, changes=True),
+    _DEPLOYMENTS + "ConfirmDeployment": Rule("confirm the deployment", _DEPLOYER, _deployment, changes=True),
     _DEPLOYMENTS + "ExportDeployment": Rule("export the deployment", _DEPLOYER, _deployment),
     _DEPLOYMENTS + "WatchDeployments": Rule("watch deployments", _READER, _watched),
     _DAEMON + "GetStatus": Rule("read the status", _READER, _anywhere),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headgated.core.command_tables import TABLES as COMMAND_TABLES, read_commands
+from headgated.core.commands import Commands
 from headgated.core.quantities import (
     absolute_path,
     absolute_paths,
@@ -23,7 +25,7 @@ from headgated.core.quantities import (
     socket_path,
 )
 from headgated.core.roles import DEFAULT_GRANTS, Grant
-from headgated.core.tables import Tables, each, key
+from headgated.core.tables import Tables, apart, each, key
 
 MIB, GIB = 1024**2, 1024**3
 
@@ -38,6 +40,8 @@ class DaemonSettings:
     """Its members may talk to the daemon; empty: the daemon's own group."""
     socket_mode: int = key(0o660, socket_mode)
     """Who may connect at all; what they may do then is for `[[grants]]`."""
+    check_directory: str = key("", path_or_none)
+    """Where copies of targets are made for checks; empty: in the state directory, where no other user comes."""
     log_level: str = key("info", one_of("debug", "info", "warning", "error"))
 
 
@@ -157,6 +161,8 @@ class Settings:
     tcp: TcpSettings = TcpSettings()
     audit: AuditSettings = AuditSettings()
     grants: tuple[Grant, ...] = each(DEFAULT_GRANTS, Grant)
+    commands: Commands = apart(Commands())  # noqa: RUF009 - declares a field, as the others do
+    """`[commands.*]`, `[checks.*]`, `[reloads.*]`, `[health.*]`."""
 
 
 def parse(text: str) -> Settings:
@@ -165,8 +171,8 @@ def parse(text: str) -> Settings:
     Raises:
         InvalidRequestError: with every fault, each with the line that it is in.
     """
-    tables = Tables(text, Settings)
-    settings = Settings(**tables.read())
+    tables = Tables(text, Settings, besides=COMMAND_TABLES)
+    settings = Settings(**tables.read(), commands=read_commands(tables.besides(), tables.fault))
     _check_order(settings.settle, tables)
     tables.close()
     return settings

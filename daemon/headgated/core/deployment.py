@@ -48,6 +48,8 @@ class Trigger(StrEnum):
 
     REQUEST = "request"
     AUTO_SYNC = "auto-sync"
+    AUTO_ROLLBACK = "auto-rollback"
+    """A deployment did not work, or nobody confirmed it, and is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,23 @@ class DeploymentError:
 
 
 @dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of one check, reload or health probe of a deployment."""
+
+    step: str
+    """check, reload or health."""
+    name: str
+    """As the environment names it."""
+    ok: bool
+    message: str = ""
+    """Why not; empty where it did what it was to do."""
+    output: str = ""
+    """What it printed, bounded, with secrets hidden."""
+    seconds: float = 0.0
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a running deployment is. Never on disk."""
 
@@ -154,3 +173,22 @@ class ConfigDeployment:
     attempts: int = 1
     """Failed attempts of the same content that this record stands for."""
     progress: Progress | None = None
+    steps: tuple[StepResult, ...] = ()
+    """Checks, reloads and probes, in order."""
+    applied_at: datetime | None = None
+    """When the target had all of it, where reloads or health probes follow."""
+    confirm_within: float = 0.0
+    """Seconds in which somebody has to confirm it once it succeeded; 0: nobody has to."""
+    confirm_by: datetime | None = None
+    """It is rolled back by itself unless somebody confirms it by then."""
+    confirmed_at: datetime | None = None
+    confirmed_by: str = ""
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether it succeeded and is taken back unless somebody confirms it."""
+        return (
+            self.status == DeploymentStatus.SUCCESS
+            and self.confirm_by is not None
+            and self.confirmed_at is None
+        )

@@ -40,9 +40,30 @@ def fail(record: ConfigDeployment, error: DeploymentError, now: datetime) -> Con
     return replace(_move(record, DeploymentStatus.FAILED), finished_at=now, error=error)
 
 
+def confirm(record: ConfigDeployment, by: str, now: datetime) -> ConfigDeployment:
+    """Return the record as confirmed; one that was confirmed already stays as it is.
+
+    Raises:
+        RefusedError: NOT_AWAITING_CONFIRMATION.
+    """
+    if record.confirmed_at is not None:
+        return record
+    if not record.awaits_confirmation:
+        raise RefusedError(
+            f"cannot confirm {record.deployment_id}: it is {record.status}, and nobody has to confirm it",
+            reason="NOT_AWAITING_CONFIRMATION",
+            hint="look at it: headgate show " + record.deployment_id,
+        )
+    return replace(record, confirmed_at=now, confirmed_by=by)
+
+
 def undo(record: ConfigDeployment, by: str, now: datetime) -> ConfigDeployment:
     """Return the record as undone by the rollback `by`; one that was undone already stays as it is."""
     if record.status == DeploymentStatus.ROLLED_BACK:
         return record
     info = replace(record.rollback_info or RollbackInfo(), rolled_back_by=by, rolled_back_at=now)
+    if record.status == DeploymentStatus.FAILED and record.applied_at is not None:
+        return replace(
+            record, rollback_info=info
+        )  # It did not work: that it failed says more than that it was taken back.
     return replace(_move(record, DeploymentStatus.ROLLED_BACK), rollback_info=info)

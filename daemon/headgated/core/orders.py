@@ -35,6 +35,8 @@ class DeployOrder:
     allow_mass_removal: bool = False
     expected_sequence: int | None = None
     request_id: str = ""
+    confirm_within: float = 0.0
+    """Seconds in which somebody has to confirm it; 0: nobody has to."""
 
 
 @dataclass(frozen=True, slots=True)

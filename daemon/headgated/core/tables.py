@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields
 from typing import Any, TypeVar
 
@@ -31,11 +31,21 @@ def each(default: tuple[T, ...], made: type[T]) -> tuple[T, ...]:
     return field(default=default, metadata={"each": made})
 
 
+def apart(default: T) -> T:
+    """Declare what is made of tables that are read elsewhere."""
+    return field(default=default, metadata={"apart": True})
+
+
 class Tables:
     """A configuration file on its way to a dataclass whose fields are tables."""
 
-    def __init__(self, text: str, whole: type) -> None:
+    def __init__(self, text: str, whole: type, besides: Sequence[str] = ()) -> None:
         """Prepare to read `text`.
+
+        Args:
+            text: the file.
+            whole: the dataclass that it becomes.
+            besides: tables that are read elsewhere.
 
         Raises:
             InvalidRequestError: it is not TOML.
@@ -47,7 +57,10 @@ class Tables:
         self._lines = _lines_of_keys(text)
         self._tables: dict[str, type] = {}
         self._lists: set[str] = set()
+        self._besides = besides
         for table in fields(whole):
+            if table.metadata.get("apart"):
+                continue
             element = table.metadata.get("each")
             self._tables[table.name] = element or type(table.default)
             if element:
@@ -58,6 +71,8 @@ class Tables:
         """Return each table that is in the file, made; faults are kept for `close`."""
         made: dict[str, Any] = {}
         for name, table in self._read.items():
+            if name in self._besides:
+                continue
             if name not in self._tables:
                 self.fault((name,), self._unknown_table(name, table))
             elif name in self._lists:
@@ -67,6 +82,10 @@ class Tables:
             else:
                 made[name] = self._read_table((name,), table)
         return made
+
+    def besides(self) -> dict[str, object]:
+        """Return the tables that are read elsewhere, as TOML has them."""
+        return {name: self._read[name] for name in self._besides if name in self._read}
 
     def given(self, *way: str) -> bool:
         """Tell whether the file says anything there."""
@@ -116,7 +135,7 @@ class Tables:
         homes = self._homes(name)
         if homes and not isinstance(value, dict):
             return f"stands outside of its table; it belongs in [{homes[0]}]"
-        return "is unknown" + _did_you_mean(name, self._tables)
+        return "is unknown" + _did_you_mean(name, {*self._tables, *self._besides})
 
     def _unknown_key(self, table: str, name: str) -> str:
         here = {known.name for known in fields(self._tables[table])}

@@ -230,6 +230,17 @@ class Control:
         await self._once(record.environment, request_id, verb, deployment_id, note)
         return await self.get_deployment(deployment_id)
 
+    async def confirm(self, deployment_id: str, caller: Caller, *, request_id: str = "") -> ConfigDeployment:
+        """Keep a deployment that would be taken back otherwise."""
+        record = await self.get_deployment(deployment_id)
+
+        def confirm() -> str:
+            return self._deployer.jobs.confirm(deployment_id, caller).deployment_id
+
+        await self._once(record.environment, request_id, "confirm deployment", deployment_id, confirm)
+        self._fleet.nudge(record.environment)
+        return await self.get_deployment(deployment_id)
+
     async def plan(
         self, environment: str, config_files: Sequence[str] = (), *, with_diff: bool = True
     ) -> PlanView:

@@ -12,21 +12,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from headgated.core.commands import Commands
 from headgated.core.config import LimitSettings, Settings
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.environment import Environment, EnvironmentType, auto_sync_by_default
 from headgated.core.errors import Fault, HeadgateError, InvalidRequestError, NotFoundError
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
+from headgated.effects.commands import CommandRunner
 from headgated.effects.history import History
 from headgated.effects.lock import StateLock
+from headgated.effects.probes import Prober
 from headgated.effects.records import DeploymentStore, EnvironmentStore
+from headgated.effects.rehearsal import sweep
 from headgated.effects.scan import ScanLimits
 from headgated.effects.target import Target
+from headgated.engine.checking import Checking
 from headgated.engine.deploying import Deploying
 from headgated.engine.environments import Environments
+from headgated.engine.following import Following
 from headgated.engine.housekeeping import Housekeeping
 from headgated.engine.jobs import Jobs
 from headgated.engine.ledger import Ledger, utc_now
+from headgated.engine.means import Means
 from headgated.engine.planning import Planning
 from headgated.engine.recovery import Recovery
 from headgated.engine.runtime import Runtime
@@ -82,7 +89,12 @@ class ConfigurationDeployer:
             roots, limits = self.settings.roots, self.settings.limits
             store = EnvironmentStore(self.workspace_dir)
             self.environments = Environments(
-                store, self.workspace_dir, roots.sources, roots.targets, limits.max_environments
+                store,
+                self.workspace_dir,
+                roots.sources,
+                roots.targets,
+                limits.max_environments,
+                commands=self._commands,
             )
             self.sources = Sources(_scan_limits(limits), watch, unwatch)
             self.planning = Planning(
@@ -97,6 +109,7 @@ class ConfigurationDeployer:
                 tell=on_environment,
                 recover=lambda name: self._recovery.recover(name),  # noqa: PLW0108 - made only below
             )
+            self._equip()
             self.jobs = Jobs(
                 self.environments, self._runtimes, self.planning, self.history, self.ledger, self.deploying
             )
@@ -104,7 +117,11 @@ class ConfigurationDeployer:
                 self.environments, self.ledger, self.history, self.settings.retention
             )
             self._recovery = Recovery(
-                self.history, self.ledger, self.deploying.succeed_interrupted, open_target
+                self.history,
+                self.ledger,
+                self.deploying.succeed_interrupted,
+                self.deploying.to_follow,
+                open_target,
             )
             self._open()
         except BaseException:
@@ -319,6 +336,19 @@ class ConfigurationDeployer:
         self.environments.get(name)
         return self._runtimes[name]
 
+    def _equip(self) -> None:
+        """Make what checks deployments and follows them up."""
+        runner = CommandRunner()
+        self.prober = Prober(runner)
+        directory = Path(self.settings.daemon.check_directory or self.workspace_dir / "checks")
+        sweep(directory)
+        means = Means(self._commands, runner, self.prober, directory)
+        following = Following(means, self.planning, self.history, self.ledger, self.deploying)
+        self.deploying.equip(Checking(means), following)
+
+    def _commands(self) -> Commands:
+        return self.settings.commands
+
     def _open(self) -> None:
         """Read what is on disk and make right what a crash left."""
         set_aside = self.environments.load()
@@ -368,7 +398,10 @@ class ConfigurationDeployer:
         self.ledger.store.pass_over(environment.name, runtime.sequence)
         if runtime.current_id:
             with suppress(HeadgateError):  # its record is damaged, and named; what is deployed is in history
-                runtime.last_success_at = self.ledger.store.finished_at(runtime.current_id)
+                current = self.ledger.store.brief(runtime.current_id)
+                if current is not None:
+                    runtime.last_success_at = current.finished_at
+                    runtime.unconfirmed = current if current.awaits_confirmation else None
         self.sources.subscribe(environment)
 
 

@@ -11,15 +11,18 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from typing import Protocol
 
 from headgated.core import lifecycle
 from headgated.core.deployment import (
     ConfigDeployment,
     DeploymentKind,
     SettingChange,
+    StepResult,
     Trigger,
 )
-from headgated.core.environment import Environment, Hold, SourceMark, Strategy
+from headgated.core.environment import Environment, Hold, Policies, SourceMark, Strategy
 from headgated.core.errors import (
     DeploymentFailedError,
     HeadgateError,
@@ -31,6 +34,7 @@ from headgated.core.report import changes_of, version_of
 from headgated.core.tree import Directory
 from headgated.effects.history import History
 from headgated.engine.adoption import rejected_by, take_over
+from headgated.engine.checking import Checking, Subject, values_of
 from headgated.engine.comparing import changed_settings
 from headgated.engine.content import from_history
 from headgated.engine.drift import forget_changed
@@ -47,6 +51,35 @@ FEW = 32
 """Of no more changes than these no progress is told by auto-sync: they are done before anybody could look."""
 UNFINISHED = frozenset({"UNDO_FAILED", "STATE_NOT_WRITABLE"})
 """Reasons after which history may hold an intent that has to be brought to its end before anything else."""
+
+
+class FollowUp(Protocol):
+    """Does what follows a deployment that was applied; see `following`."""
+
+    def is_due(self, policies: Policies, changes: Sequence[Change]) -> bool:
+        """Tell whether anything follows."""
+
+    def follow(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        changes: Sequence[Change],
+        cancelled: threading.Event | None = None,
+    ) -> ConfigDeployment:
+        """Do it; returns the finished record."""
+
+    def resume(self, runtime: Runtime, environment: Environment) -> None:
+        """Go on where it was cut off."""
+
+    def take_back(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        why: DeploymentFailedError,
+    ) -> DeploymentFailedError:
+        """Undo an applied deployment by itself."""
 
 
 class Deploying:
@@ -70,7 +103,13 @@ class Deploying:
     ) -> None:
         self._environments, self._runtimes = environments, runtimes
         self._planning, self._history, self._ledger = planning, history, ledger
-        self._tell, self._recover = tell, recover
+        self.tell, self._recover = tell, recover
+        self._checking: Checking
+        self._following: FollowUp
+
+    def equip(self, checking: Checking, following: FollowUp) -> None:
+        """Give it what checks and what follows up. Apart from the rest, because what follows up needs this object."""
+        self._checking, self._following = checking, following
 
     def start(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
         """Begin to work on a record.
@@ -83,21 +122,21 @@ class Deploying:
             runtime.sequence = max(runtime.sequence, record.sequence)
         runtime.begun = record.sequence
         record = lifecycle.start(record, utc_now())
-        runtime.running = record
+        runtime.running, runtime.steps = record, ()
         self._ledger.update(record)
         if record.trigger == Trigger.REQUEST:
-            self._tell(runtime.name)
+            self.tell(runtime.name)
         return record
 
     def stop(self, runtime: Runtime) -> None:
         """The environment works on nothing any more."""
         runtime.running = None
-        self._tell(runtime.name)
+        self.tell(runtime.name)
 
     def fail(self, runtime: Runtime, record: ConfigDeployment, error: Exception) -> DeploymentFailedError:
         """Save and log that a deployment did not succeed; returns what to raise."""
         told = told_error(error)
-        record = failed(record, told)
+        record = failed(replace(record, steps=runtime.steps), told)
         runtime.last = record
         try:
             self._ledger.finish(record)
@@ -125,11 +164,22 @@ class Deploying:
             if total > FEW or record.trigger == Trigger.REQUEST:
                 self._ledger.progress(record, step, done, total)
 
+        def check() -> ConfigDeployment:
+            progress("check", 0, len(environment.policies.checks))
+            self._check(runtime, environment, record, planned, cancelled)
+            return replace(record, steps=runtime.steps)
+
+        if planned.wanted is not None:
+            self._refuse_undefined(environment)
         whole = environment.policies.strategy == Strategy.ATOMIC
         work = Work(plan, planned.content, record, environment.config_path, managed, whole=whole)
-        carry_out = take_over if record.kind == DeploymentKind.ADOPT else execute
+        target = self._planning.target(runtime, environment)
         try:
-            notes = carry_out(self._history, self._planning.target(runtime, environment), work, progress)
+            if record.kind == DeploymentKind.ADOPT:
+                notes = take_over(self._history, target, work, progress)
+            else:
+                checks = planned.wanted is not None and environment.policies.checks
+                notes = execute(self._history, target, work, progress, check if checks else None)
         except HeadgateError as error:
             runtime.needs_recovery = error.reason in UNFINISHED
             raise
@@ -137,18 +187,79 @@ class Deploying:
         forget_changed(runtime, plan)
         notes = (*record.changes.notes, *notes)
         record = replace(
-            record, changes=replace(record.changes, settings_changed=self._settings(plan), notes=notes)
+            record,
+            changes=replace(record.changes, settings_changed=self._settings(plan), notes=notes),
+            steps=runtime.steps,
+        )
+        follows = record.kind != DeploymentKind.ADOPT and self._following.is_due(
+            environment.policies, plan.changes
         )
         try:
             self._note_success(environment, planned.wanted, hold)
-            done = self.succeed(record)
+            record = self._mark_applied(runtime, record) if follows else self.succeed(record)
             self._history.applied(record.deployment_id)
         except (HeadgateError, OSError):
-            # The target has changed and the intent stands: it has succeeded. What is missing is made up for before the next one.
-            log.exception("cannot save that %s succeeded", record.deployment_id)
+            # The target has changed and the intent stands: it was applied. What is missing is made up for before the next one.
+            log.exception("cannot save that %s was applied", record.deployment_id)
             runtime.needs_recovery = True
-            return lifecycle.succeed(record, utc_now())
-        return done
+            return record if follows or record.status.finished else lifecycle.succeed(record, utc_now())
+        if follows:
+            return self._following.follow(runtime, environment, record, plan.changes, cancelled)
+        return record
+
+    def _check(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        planned: Planned,
+        cancelled: threading.Event | None,
+    ) -> None:
+        """Run the environment's checks on what is staged."""
+
+        def note(result: StepResult) -> None:
+            runtime.steps = (*runtime.steps, result)
+            self._ledger.update(replace(record, steps=runtime.steps))
+
+        history, target = self._history, self._planning.target(runtime, environment)
+        subject = Subject(
+            environment.config_path,
+            planned.plan,
+            # What the target had before it was first deployed to is in no history.
+            lambda path, entry: (
+                history.read(entry.digest) if history.has(entry.digest) else target.read(path, entry)
+            ),
+            values_of(environment, record),
+        )
+        self._checking.run(environment.policies.checks, subject, note, cancelled)
+
+    def _refuse_undefined(self, environment: Environment) -> None:
+        """Refuse to deploy what would then lack a check or a reload: its definition has left the daemon's configuration."""
+        missing = self._checking.missing(environment.policies)
+        if missing:
+            raise DeploymentFailedError(
+                f"cannot deploy {environment.name}: "
+                + "; ".join(f"{fault.field}: {fault.message}" for fault in missing),
+                reason="COMMAND_UNDEFINED",
+                hint="define it in the daemon's configuration, or take it off the environment (headgate env set)",
+            )
+
+    def _mark_applied(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
+        """Put on disk that a deployment was applied and is still to be followed up, with what it undid."""
+        info = record.rollback_info
+        if info is not None and info.undone:
+            self._ledger.mark_undone(info.undone, record.deployment_id)
+        record = replace(record, applied_at=record.applied_at or utc_now())
+        self._ledger.keep(record)
+        runtime.following = record
+        return record
+
+    def to_follow(self, record: ConfigDeployment) -> None:
+        """Take up at start what was applied before the daemon stopped, to be followed up before anything else."""
+        runtime = self._runtimes.get(record.environment)
+        if runtime is not None:
+            runtime.following = record
+            self._ledger.update(record)
 
     def make_usable(self, runtime: Runtime) -> None:
         """Bring to its end what an earlier deployment could not, before anything else is begun.
@@ -164,6 +275,8 @@ class Deploying:
             head = self._history.head(runtime.name)
             if head is not None:
                 runtime.managed, runtime.current_id = head.managed, head.deployment_id
+        if runtime.following is not None:
+            self._following.resume(runtime, self._environments.get(runtime.name))
 
     def succeed(self, record: ConfigDeployment) -> ConfigDeployment:
         """Finish the record of a deployment that was applied; marks what it undid first. May be repeated."""
@@ -171,8 +284,11 @@ class Deploying:
         if info is not None and info.undone:
             self._ledger.mark_undone(info.undone, record.deployment_id)
         done = lifecycle.succeed(record, utc_now())
+        if done.confirm_within and done.changes.total:
+            done = replace(done, confirm_by=utc_now() + timedelta(seconds=done.confirm_within))
         runtime = self._runtimes.get(record.environment)
         if runtime is not None:
+            runtime.unconfirmed = done if done.awaits_confirmation else None
             runtime.last, runtime.last_success_at, runtime.failure = done, done.finished_at, None
             runtime.synced_version = None
         self._ledger.finish(done)
@@ -186,7 +302,25 @@ class Deploying:
         if record.kind == DeploymentKind.ADOPT:
             hold = adoption_hold(environment, record, self._history.changes(record.deployment_id), None)
         self._note_success(environment, None, hold)
-        self.succeed(record)
+        changes = self._history.changes(record.deployment_id)
+        if record.kind != DeploymentKind.ADOPT and self._following.is_due(environment.policies, changes):
+            self._mark_applied(self._runtimes[record.environment], record)
+            self._ledger.update(record)
+        else:
+            self.succeed(record)
+
+    def expire(self, runtime: Runtime, environment: Environment, record: ConfigDeployment) -> None:
+        """Take back a deployment that nobody confirmed in time."""
+        why = DeploymentFailedError(
+            f"nobody confirmed {record.deployment_id} within {record.confirm_within:g} s",
+            reason="NOT_CONFIRMED",
+            hint="deploy it again, and confirm it: headgate confirm DEPLOYMENT_ID",
+        )
+        log.warning("%s", why.message)
+        try:
+            self._following.take_back(runtime, environment, record, why)
+        finally:
+            self.stop(runtime)
 
     def hold_of(self, record: ConfigDeployment, newest_first: Sequence[str]) -> Hold | None:
         """Return the hold that undoing these deployments places; None where they changed nothing."""

@@ -7,11 +7,12 @@ environment is created or changed and again at start; an environment that no lon
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from headgated.core.commands import Commands
 from headgated.core.environment import Environment, Strategy, faults
 from headgated.core.errors import (
     AlreadyExistsError,
@@ -36,6 +37,7 @@ class Environments:
         state_dir: the daemon's own directory, which no source or target may touch.
         source_roots, target_roots: where sources and targets may be; empty: anywhere.
         most: how many there may be; None: any number.
+        commands: returns the commands, checks, reloads and probes that environments may name.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Environments:
         source_roots: Sequence[str] = (),
         target_roots: Sequence[str] = (),
         most: int | None = None,
+        commands: Callable[[], Commands] = Commands,
     ) -> None:
+        self._commands = commands
         self._store, self._state_dir = store, state_dir
         self.confine(source_roots, target_roots, most)
         self._all: dict[str, Environment] = {}
@@ -175,6 +179,7 @@ class Environments:
 
     def _check(self, what: str, environment: Environment) -> None:
         found = faults(environment) + _unavailable_faults(environment)
+        found += self._commands().faults(environment.policies)
         if not found:
             ground = Ground()
             found = (
@@ -283,18 +288,8 @@ class _Uses:
 
 
 def _unavailable_faults(environment: Environment) -> list[Fault]:
-    """Refuse what the interface knows and this version does not do yet: nobody may believe that a check runs which does not."""
-    policies = environment.policies
-    found = [
-        Fault(f"policies.{kind}", f"no command {name!r:.80} is defined; this version runs no commands yet")
-        for kind, names in (
-            ("checks", policies.checks),
-            ("reloads", policies.reloads),
-            ("health", policies.health),
-        )
-        for name in names
-    ]
-    return found + [
+    """Refuse what the interface knows and this version does not do yet: nobody may believe that a thing happens which does not."""
+    return [
         Fault(f"secrets.{name}", "secrets are not available in this version yet")
         for name in environment.secrets
     ]

@@ -3,7 +3,7 @@
 The order of the steps is the promise. Before `History.commit` nothing at the target has changed; after it, whatever happens,
 the change can be undone or finished from what lies on disk:
 
-    prepare -> keep in history what goes -> stage beside the target, keeping what comes -> COMMIT (synced)
+    prepare -> keep in history what goes -> stage beside the target, keeping what comes (-> check) -> COMMIT (synced)
             -> rename into place -> remove what was replaced (-> record -> mark as applied)
 
 With strategy atomic the same steps are carried out in a second directory while staging, and renaming into place is one exchange
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.errors import HeadgateError
@@ -53,7 +53,13 @@ class Work:
     """Exchange the whole directory (strategy atomic) instead of file by file."""
 
 
-def execute(history: History, target: Target, work: Work, progress: Progress) -> tuple[str, ...]:
+def execute(
+    history: History,
+    target: Target,
+    work: Work,
+    progress: Progress,
+    check: Callable[[], ConfigDeployment] | None = None,
+) -> tuple[str, ...]:
     """Make the target what the plan says, or leave it as it is.
 
     Args:
@@ -61,6 +67,8 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
         target: where to.
         work: what to do.
         progress: told of step, files done and files in all.
+        check: called when all is staged, before anything is committed to; returns the record with what came of it. What it
+            raises ends the deployment.
 
     Returns:
         Notes on what could not be tidied up. The intent stands until the caller says `History.applied`.
@@ -86,6 +94,8 @@ def execute(history: History, target: Target, work: Work, progress: Progress) ->
         way.stage(
             what, lambda change: _kept(history, change, content), lambda done: progress("stage", done, total)
         )
+        if check is not None:
+            work = replace(work, record=check())
         progress("apply", 0, total)
         history.commit(intent_of(work, token))
     except BaseException:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from headgated.core import lifecycle
 from headgated.core.deployment import (
     ConfigDeployment,
     DeploymentKind,
@@ -39,7 +40,8 @@ from headgated.engine.content import from_history
 from headgated.engine.deploying import Deploying, adoption_hold, check_usable, stop_if_cancelled
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal
 from headgated.engine.environments import Environments
-from headgated.engine.ledger import Ledger
+from headgated.engine.following import TakenBackError
+from headgated.engine.ledger import Ledger, utc_now
 from headgated.engine.planning import Allowed, Planned, Planning, UnsoundError, again_when_moved
 from headgated.engine.runtime import Runtime
 
@@ -97,6 +99,8 @@ class Jobs:
         check_usable(runtime)
         _check_sequence(name, order.expected_sequence, runtime.sequence)
         self._check_drift(runtime, order)
+        if runtime.unconfirmed is not None and isinstance(order, DeployOrder | AdoptOrder):
+            raise RefusedError(**_unconfirmed(name, runtime.unconfirmed.deployment_id))
         record = self._ledger.begin(
             name,
             kind,
@@ -107,6 +111,9 @@ class Jobs:
             config_files=_named(order),
         )
         runtime.sequence = max(runtime.sequence, record.sequence)
+        if isinstance(order, DeployOrder) and order.confirm_within:
+            record = replace(record, confirm_within=order.confirm_within)
+            self._ledger.keep(record)
         return Job(record, order)
 
     def run(self, job: Job, *, loose: bool = False) -> ConfigDeployment:
@@ -124,6 +131,8 @@ class Jobs:
             try:
                 stop_if_cancelled(runtime, job.cancelled)
                 return again_when_moved(lambda: self._attempt(runtime, job, record, loose=loose))
+            except TakenBackError:
+                raise  # Saved, with the rollback that took it back.
             except Exception as error:
                 raise self._deploying.fail(runtime, record, error) from error
             finally:
@@ -132,6 +141,25 @@ class Jobs:
     def refuse(self, job: Job, error: DeploymentFailedError) -> None:
         """Record that what `prepare` accepted is not carried out."""
         self._deploying.fail(self._runtimes[job.record.environment], job.record, error)
+
+    def confirm(self, deployment_id: str, caller: Caller) -> ConfigDeployment:
+        """Keep a deployment that would be taken back otherwise; may be repeated.
+
+        Raises:
+            NotFoundError: there is no such deployment.
+            RefusedError: NOT_AWAITING_CONFIRMATION.
+        """
+        runtime = self._runtimes[self._environments.get(self._ledger.get(deployment_id).environment).name]
+        with runtime.lock:
+            record = self._ledger.get(deployment_id)
+            confirmed = lifecycle.confirm(record, caller.user, utc_now())
+            if confirmed is not record:
+                self._ledger.amend(confirmed)
+                log.info("%s confirmed %s", caller.user, deployment_id)
+            runtime.unconfirmed = None
+            if runtime.last is not None and runtime.last.deployment_id == deployment_id:
+                runtime.last = confirmed
+        return confirmed
 
     def clear(self, name: str, caller: Caller) -> ConfigDeployment:
         """Remove from the target every file that was deployed there and that nobody changed since, as a deployment."""
@@ -160,6 +188,8 @@ class Jobs:
         self._deploying.make_usable(runtime)
         environment = self._environments.get(runtime.name)
         order = job.order
+        if runtime.unconfirmed is not None and isinstance(order, DeployOrder | AdoptOrder):
+            raise DeploymentFailedError(**_unconfirmed(runtime.name, runtime.unconfirmed.deployment_id))
         if isinstance(order, AdoptOrder):
             return self._adopt(runtime, environment, record, job)
         if isinstance(order, DeployOrder):
@@ -278,6 +308,14 @@ class Jobs:
         except NotFoundError as error:
             held = [deployment_id for _, deployment_id in self._history.applied_ids(target.environment, 0)]
             raise collected(target.deployment_id, held, verb) from error
+
+
+def _unconfirmed(name: str, deployment_id: str) -> dict[str, str]:
+    return {
+        "message": f"cannot deploy to {name}: {deployment_id} waits to be confirmed",
+        "reason": "AWAITS_CONFIRMATION",
+        "hint": f"keep it: headgate confirm {deployment_id}; or undo it: headgate rollback {deployment_id}",
+    }
 
 
 def _check_sequence(name: str, expected: int | None, actual: int) -> None:

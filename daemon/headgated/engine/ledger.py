@@ -112,6 +112,15 @@ class Ledger:
         self._release(key)
         self.update(replace(record, progress=Progress(step, done, total)))
 
+    def keep(self, record: ConfigDeployment) -> None:
+        """Put a deployment that is not finished on disk as it stands now, and tell of it.
+
+        Raises:
+            UnavailableError: it is not on disk.
+        """
+        self.store.save(record)
+        self.update(record)
+
     def finish(self, record: ConfigDeployment) -> None:
         """Put a finished deployment on disk, then tell of it, then log it.
 
@@ -130,6 +139,15 @@ class Ledger:
             self._release(record.deployment_id)
             self._publish(replace(record, changes=emptied(record.changes)))
             _log_outcome(record)
+
+    def amend(self, record: ConfigDeployment) -> None:
+        """Put on disk what is noted on a finished deployment, and tell of it.
+
+        Raises:
+            UnavailableError: it is not on disk.
+        """
+        self.store.save(record)
+        self._publish(replace(record, changes=emptied(record.changes)))
 
     def save_kept(self) -> None:
         """Put on disk what ended while the state directory could not be written. Nothing, as a rule.

@@ -39,8 +39,9 @@ def gone(name: str, kind: EnvironmentType) -> EnvironmentView:
 
 
 def _state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:
-    if runtime.running is not None:
-        return SyncState.DEPLOYING, f"{runtime.running.deployment_id} is running"
+    busy = _busy(runtime)
+    if busy:
+        return SyncState.DEPLOYING, busy
     if runtime.unwritable:
         return SyncState.FAILING, runtime.unwritable
     if runtime.misfit:
@@ -57,6 +58,24 @@ def _state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:
             f" change there, or somebody says: headgate env resume {environment.name}"
         )
     return _sync_state(environment, runtime)
+
+
+def _busy(runtime: Runtime) -> str:
+    """Say what runs or is not finished; of what is applied already, what it waits for."""
+    unconfirmed = runtime.unconfirmed
+    if runtime.running is not None and runtime.following is None:
+        return f"{runtime.running.deployment_id} is running"
+    if runtime.following is not None:
+        failing = [step for step in runtime.steps if not step.ok]
+        if not failing:
+            return f"{runtime.following.deployment_id} is applied; reloads or health probes are due"
+        step = failing[-1]
+        tries = f"{step.step} {step.name} pending after {step.attempts} attempt(s): {step.message}"
+        return f"{runtime.following.deployment_id} is applied; {tries}"
+    if unconfirmed is not None and unconfirmed.confirm_by is not None:
+        name, until = unconfirmed.deployment_id, f"{unconfirmed.confirm_by:%H:%M:%S} UTC"
+        return f"{name} is taken back at {until} unless somebody says: headgate confirm {name}"
+    return ""
 
 
 def _sync_state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:

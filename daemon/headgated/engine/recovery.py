@@ -33,9 +33,11 @@ class Recovery:
         history: History,
         ledger: Ledger,
         succeed: Succeed,
+        to_follow: Callable[[ConfigDeployment], None],
         open_target: Callable[[str], Target] = Target,
     ) -> None:
         self._history, self._ledger, self._succeed = history, ledger, succeed
+        self._to_follow = to_follow
         self._open_target = open_target
 
     def run(self) -> dict[str, str]:
@@ -57,7 +59,11 @@ class Recovery:
                 )
                 broken[unfinished.environment] = f"cannot recover {unfinished.deployment_id}: {error}"
         for record in self._ledger.store.unfinished():
-            if record.environment not in broken:
+            if record.environment in broken:
+                continue
+            if record.applied_at is not None:
+                self._to_follow(record)
+            else:
                 self._ledger.finish(failed(record, _interrupted(record.deployment_id)))
         return broken
 

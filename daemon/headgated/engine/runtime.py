@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from headgated.core.deployment import ConfigDeployment
+from headgated.core.deployment import ConfigDeployment, StepResult
 from headgated.core.tree import EMPTY, Directory
 from headgated.effects.target import Target
 from headgated.engine.edits import Edits
@@ -67,6 +67,12 @@ class Runtime:
     unwritable_looks: int = 0
     """How many looks in a row found that."""
     running: ConfigDeployment | None = None
+    steps: tuple[StepResult, ...] = ()
+    """Checks, reloads and probes of what runs, so far."""
+    following: ConfigDeployment | None = None
+    """Applied, and not finished: reloads and health probes are still to come. On disk as such."""
+    unconfirmed: ConfigDeployment | None = None
+    """It succeeded, and is taken back unless somebody confirms it in time."""
     last: ConfigDeployment | None = None
     """The newest finished deployment."""
     last_success_at: datetime | None = None

@@ -23,6 +23,7 @@ from headgated.effects.logs import facts
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
 from headgated.engine.environments import Environments
+from headgated.engine.following import TakenBackError
 from headgated.engine.healing import HEAL, Healing, to_heal
 from headgated.engine.ledger import Ledger, failed, utc_now
 from headgated.engine.planning import (
@@ -47,6 +48,8 @@ LONGEST_UNWRITABLE_PAUSE = 30.0
 """Seconds until the state directory, which could not be written, is tried again at the latest."""
 RECOVERY = "recovery"
 """What was attempted, when it was to bring an earlier deployment to its end."""
+UNCONFIRMED_PAUSE = 10.0
+"""Seconds until a deployment that nobody confirmed is taken back again, where that failed."""
 UNSETTLED_PAUSE = 1.0
 """Seconds until sources that would not hold still are read again."""
 BY = "auto-sync"
@@ -109,7 +112,7 @@ class Syncing:
 
     def _look(self, runtime: Runtime, environment: Environment) -> SyncOutcome:
         self._ledger.save_kept()
-        waits = self._recover(runtime, environment)
+        waits = self._recover(runtime, environment) or self._await_confirmation(runtime, environment)
         if waits is not None:
             return waits
         if runtime.misfit:
@@ -204,6 +207,8 @@ class Syncing:
         except UnavailableError as error:
             self._ledger.forget(failed(record, told_error(error)))
             raise
+        except TakenBackError:
+            return SyncOutcome(0.0)  # Its records are saved, and a hold keeps it out.
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a failed attempt, to be made again
             return self._failed(runtime, environment, version, error, record)
         finally:
@@ -248,7 +253,7 @@ class Syncing:
 
     def _recover(self, runtime: Runtime, environment: Environment) -> SyncOutcome | None:
         """Bring to its end what an earlier deployment could not; return when to look again if that fails."""
-        if not runtime.needs_recovery or runtime.misfit:
+        if runtime.misfit or not (runtime.needs_recovery or runtime.following):
             return None
         failure = runtime.failure
         if failure is not None and failure.version == RECOVERY and time.time() < failure.next_at:
@@ -262,6 +267,17 @@ class Syncing:
         if failure is not None and failure.version == RECOVERY:
             runtime.failure = None
         return None
+
+    def _await_confirmation(self, runtime: Runtime, environment: Environment) -> SyncOutcome | None:
+        """Do nothing until a deployment is confirmed, and take it back when nobody did in time; None: there is none."""
+        record = runtime.unconfirmed
+        if record is None or runtime.misfit:
+            return None
+        left = (record.confirm_by - utc_now()).total_seconds() if record.confirm_by is not None else 0.0
+        if left > 0:
+            return SyncOutcome(left)
+        self._deploying.expire(runtime, environment, record)
+        return SyncOutcome(UNCONFIRMED_PAUSE if runtime.unconfirmed is not None else 0.0)
 
     def _unwritable(self, runtime: Runtime, error: UnavailableError) -> SyncOutcome:
         """Wait until the state directory can be written again, ever longer; say so once."""

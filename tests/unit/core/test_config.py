@@ -16,6 +16,7 @@ ROWS = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(.+?)` \|", DOCUMENT.read_text(),
 KEYS = [
     (table.name, key.name)
     for table in fields(Settings)
+    if not table.metadata.get("apart")
     for key in fields(table.metadata.get("each") or type(table.default))  # type: ignore[arg-type]
 ]
 
@@ -127,7 +128,7 @@ colour = "red"
         ("line 14: daemon.scan_interval", "is unknown here; it belongs in [watch]"),
         (
             "line 15: daemon.colour",
-            "is unknown; [daemon] has log_level, socket, socket_group, socket_mode, state_directory",
+            "is unknown; [daemon] has check_directory, log_level, socket, socket_group, socket_mode, state_directory",
         ),
     ]
 

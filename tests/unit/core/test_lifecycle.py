@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -22,6 +23,26 @@ def test_way_to_success_and_rollback() -> None:
     assert undone.rollback_info is not None
     assert undone.rollback_info.rolled_back_by == "r1"
     assert lifecycle.undo(undone, "r2", NOW) is undone, "doing it again changes nothing"
+
+
+def test_failed_one_that_was_applied_is_marked_as_taken_back() -> None:
+    running = replace(lifecycle.start(PENDING, NOW), applied_at=NOW)
+    failed = lifecycle.fail(running, DeploymentError("HEALTH_FAILED", "why"), NOW)
+    undone = lifecycle.undo(failed, "r1", NOW)
+    assert undone.status == DeploymentStatus.FAILED
+    assert undone.rollback_info is not None
+    assert undone.rollback_info.rolled_back_by == "r1"
+
+
+def test_only_what_awaits_it_can_be_confirmed() -> None:
+    done = lifecycle.succeed(lifecycle.start(PENDING, NOW), NOW)
+    with pytest.raises(RefusedError):
+        lifecycle.confirm(done, "ann", NOW)
+    confirmed = lifecycle.confirm(replace(done, confirm_by=NOW), "ann", NOW)
+    assert (confirmed.confirmed_by, confirmed.confirmed_at) == ("ann", NOW)
+    assert lifecycle.confirm(confirmed, "bob", NOW) is confirmed
+    with pytest.raises(RefusedError):
+        lifecycle.confirm(lifecycle.undo(replace(done, confirm_by=NOW), "r1", NOW), "ann", NOW)
 
 
 def test_finished_ones_go_nowhere_else() -> None:

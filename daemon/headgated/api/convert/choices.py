@@ -58,6 +58,7 @@ DEPLOYMENT_KINDS = {
 TRIGGERS = {
     deployment.Trigger.REQUEST: deployment_pb2.DEPLOYMENT_TRIGGER_REQUEST,
     deployment.Trigger.AUTO_SYNC: deployment_pb2.DEPLOYMENT_TRIGGER_AUTO_SYNC,
+    deployment.Trigger.AUTO_ROLLBACK: deployment_pb2.DEPLOYMENT_TRIGGER_AUTO_ROLLBACK,
 }
 FILE_KINDS = {
     Kind.FILE: deployment_pb2.FILE_KIND_FILE,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from headgate.v1 import deployment_pb2 as wire
 from headgated.api.convert import choices
-from headgated.api.convert.values import ANSWER_ROOM, text, timestamp
+from headgated.api.convert.values import ANSWER_ROOM, duration, text, timestamp
 from headgated.core import deployment as model
 from headgated.core.paths import escape
 from headgated.core.tree import Entry, Kind
@@ -15,11 +15,15 @@ from headgated.engine.views import PlanView
 _DIFFS_ROOM = ANSWER_ROOM // 2
 _LEFT_OUT = "left out: the answer would be too large; plan fewer files"
 _BRIEF_PATHS = 10
+_STEP_OUTPUT = 64 * 1024
+"""Characters of what a step printed that are sent; the record has all."""
 
 
 def deployment_message(record: model.ConfigDeployment) -> wire.ConfigDeployment:
     """Return a deployment whole, its lists cut only where it could not be sent otherwise."""
     message = brief_message(record)
+    for shown, step in zip(message.steps, record.steps, strict=True):
+        shown.output = text(step.output[:_STEP_OUTPUT])
     message.changes.CopyFrom(_changes_message(record.changes))
     if record.error is not None:
         message.error.CopyFrom(_error_message(record.error))
@@ -27,7 +31,7 @@ def deployment_message(record: model.ConfigDeployment) -> wire.ConfigDeployment:
 
 
 def brief_message(record: model.ConfigDeployment) -> wire.ConfigDeployment:
-    """Return a deployment with counts in place of the lists of files."""
+    """Return a deployment with counts in place of the lists of files, and without what its steps printed."""
     return wire.ConfigDeployment(
         deployment_id=record.deployment_id,
         environment=record.environment,
@@ -48,6 +52,12 @@ def brief_message(record: model.ConfigDeployment) -> wire.ConfigDeployment:
         finished_at=timestamp(record.finished_at),
         attempts=record.attempts,
         progress=_progress_message(record.progress),
+        steps=[_step_message(step) for step in record.steps],
+        applied_at=timestamp(record.applied_at),
+        confirm_by=timestamp(record.confirm_by),
+        confirmed_at=timestamp(record.confirmed_at),
+        confirmed_by=text(record.confirmed_by),
+        confirm_within=duration(record.confirm_within or None),
     )
 
 
@@ -161,6 +171,17 @@ def _error_message(error: model.DeploymentError, most: int | None = None) -> wir
     paths: Iterable[str] = map(text, error.paths[:most])
     return wire.DeploymentError(
         reason=error.reason, message=text(error.message), hint=text(error.hint), paths=paths
+    )
+
+
+def _step_message(step: model.StepResult) -> wire.StepResult:
+    return wire.StepResult(
+        step=step.step,
+        name=step.name,
+        ok=step.ok,
+        message=text(step.message),
+        seconds=step.seconds,
+        attempts=step.attempts,
     )
 
 

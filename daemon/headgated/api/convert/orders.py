@@ -13,6 +13,10 @@ from headgated.core.orders import AdoptOrder, DeployOrder, RestoreOrder, Rollbac
 _Asking = wire.DeployRequest | wire.RollbackRequest | wire.RestoreRequest | wire.AdoptDriftRequest
 
 
+SHORTEST_CONFIRMATION, LONGEST_CONFIRMATION = 1, 7 * 86400
+"""Seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What a ListDeployments asks for."""
@@ -47,8 +51,11 @@ def read_deploy(request: wire.DeployRequest) -> DeployOrder:
     checks = _asking(request)
     checks.environment_name("environment", request.environment)
     files = checks.listed("config_files", request.config_files)
+    confirm_within = 0.0
     if request.HasField("confirm_within"):
-        checks.add("confirm_within", "is not supported by this daemon")
+        confirm_within = request.confirm_within.ToTimedelta().total_seconds()
+        if not SHORTEST_CONFIRMATION <= confirm_within <= LONGEST_CONFIRMATION:
+            checks.add("confirm_within", "must be between 1 second and 7 days")
     checks.close("deploy")
     return DeployOrder(
         request.environment,
@@ -57,6 +64,7 @@ def read_deploy(request: wire.DeployRequest) -> DeployOrder:
         on_behalf_of=request.on_behalf_of,
         allow_empty=request.allow_empty,
         allow_mass_removal=request.allow_mass_removal,
+        confirm_within=confirm_within,
         expected_sequence=_expected_sequence(request),
         request_id=request.request_id,
     )

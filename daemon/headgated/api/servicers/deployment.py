@@ -96,6 +96,19 @@ class DeploymentServicer(DeploymentServiceServicer):
         )
         return wire.CancelDeploymentResponse(deployment=deployment_message(record))
 
+    async def ConfirmDeployment(
+        self, request: wire.ConfirmDeploymentRequest, context: Context
+    ) -> wire.ConfirmDeploymentResponse:
+        """Keep a deployment that would be taken back otherwise."""
+        record = await self._control.confirm(
+            read_deployment_id(
+                request.deployment_id, "confirm the deployment", request_id=request.request_id
+            ),
+            self._access.caller(context),
+            request_id=request.request_id,
+        )
+        return wire.ConfirmDeploymentResponse(deployment=await _whole(record))
+
     async def ExportDeployment(  # type: ignore[override] # writes to its context; an iterator would be cleaned up late
         self, request: wire.ExportDeploymentRequest, context: Context
     ) -> None:

@@ -15,6 +15,7 @@ from headgated.core.deployment import (
     FileChange,
     RollbackInfo,
     SettingChange,
+    StepResult,
     Trigger,
 )
 from headgated.core.paths import escape, unescape
@@ -96,6 +97,16 @@ class _Error(msgspec.Struct):
     paths: list[str] = []
 
 
+class _StepResult(msgspec.Struct):
+    step: str
+    name: str
+    ok: bool
+    message: str = ""
+    output: str = ""
+    seconds: float = 0.0
+    attempts: int = 1
+
+
 class _Deployment(msgspec.Struct, Generic[C]):
     schema_version: int
     deployment_id: str
@@ -116,6 +127,12 @@ class _Deployment(msgspec.Struct, Generic[C]):
     started_at: str | None
     finished_at: str | None
     attempts: int = 1
+    steps: list[_StepResult] = []
+    applied_at: str | None = None
+    confirm_within: float = 0.0
+    confirm_by: str | None = None
+    confirmed_at: str | None = None
+    confirmed_by: str = ""
 
 
 def encode_deployment(record: ConfigDeployment) -> bytes:
@@ -141,6 +158,12 @@ def encode_deployment(record: ConfigDeployment) -> bytes:
             started_at=time_or_none(record.started_at),
             finished_at=time_or_none(record.finished_at),
             attempts=record.attempts,
+            steps=[_step_shape(step) for step in record.steps],
+            applied_at=time_or_none(record.applied_at),
+            confirm_within=record.confirm_within,
+            confirm_by=time_or_none(record.confirm_by),
+            confirmed_at=time_or_none(record.confirmed_at),
+            confirmed_by=record.confirmed_by,
         )
     )
 
@@ -192,6 +215,30 @@ def _deployment(shape: _Deployment[Any], changes: Changes) -> ConfigDeployment:
         on_behalf_of=shape.on_behalf_of,
         started_at=moment_or_none(shape.started_at),
         finished_at=moment_or_none(shape.finished_at),
+        attempts=shape.attempts,
+        steps=tuple(map(_step, shape.steps)),
+        applied_at=moment_or_none(shape.applied_at),
+        confirm_within=shape.confirm_within,
+        confirm_by=moment_or_none(shape.confirm_by),
+        confirmed_at=moment_or_none(shape.confirmed_at),
+        confirmed_by=shape.confirmed_by,
+    )
+
+
+def _step_shape(step: StepResult) -> _StepResult:
+    return _StepResult(
+        step.step, step.name, step.ok, step.message, step.output, round(step.seconds, 3), step.attempts
+    )
+
+
+def _step(shape: _StepResult) -> StepResult:
+    return StepResult(
+        shape.step,
+        shape.name,
+        ok=shape.ok,
+        message=shape.message,
+        output=shape.output,
+        seconds=shape.seconds,
         attempts=shape.attempts,
     )
 

@@ -211,15 +211,15 @@ class DeploymentStore:
             lines = self._index.of(environment)[::-1]
         return next(self._readable(lines, self._read_brief), None)
 
-    def finished_at(self, deployment_id: str) -> datetime | None:
-        """Return when a deployment ended; None where it has not, or there is no such record.
+    def brief(self, deployment_id: str) -> ConfigDeployment | None:
+        """Return one record with counts in place of lists of files, None where there is none.
 
         Raises:
             RecordError: it cannot be read.
         """
         with self._lock:
             line = self._index.get(deployment_id)
-        return None if line is None else self._read_brief(line).finished_at
+        return None if line is None else self._read_brief(line)
 
     def by_status(self, environment: str, status: DeploymentStatus) -> list[str]:
         """Return the ids of an environment's deployments in a status, oldest first."""

@@ -1,0 +1,210 @@
+"""A copy of a target as it will be after a deployment, for checks to look at before anything is replaced.
+
+The copy has the final relative layout: what stays at the target, foreign files too, and over it what the deployment brings, with the
+modes and owners that they will have. Nothing in it is linked with the target: a check that writes into it harms nothing. It costs
+what the whole target costs to copy, and is made only where a command asks for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgated.core.errors import DeploymentFailedError
+from headgated.core.ignore import OWN_PREFIX
+from headgated.core.paths import escape, join
+from headgated.core.plan import Change
+from headgated.core.tree import Entry, Kind
+from headgated.effects.beneath import Beneath
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_PIECE = 1 << 24
+_MAY_PASS = 0o711
+"""Others may pass through by name, to what the files' own modes let them see: a check may run as another user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Where the copy is."""
+
+    staged: Path
+    """The target as it will be."""
+    changed: Path
+    """A file with the changed paths, relative to the target, each on a line of its own, escaped."""
+
+
+@contextmanager
+def rehearsal(
+    base: Path, target: str, changes: Sequence[Change], content: Callable[[bytes, Entry], Iterable[bytes]]
+) -> Iterator[Rehearsal]:
+    """Make the copy; it is removed at the end.
+
+    Args:
+        base: where to; made if need be.
+        target: the target directory; it need not exist.
+        changes: what the deployment changes there.
+        content: gives what shall be at a path.
+
+    Raises:
+        DeploymentFailedError: CHECK_IMPOSSIBLE, it cannot be made.
+    """
+    place = base / secrets.token_hex(6)
+    try:
+        try:
+            base.mkdir(mode=_MAY_PASS, parents=True, exist_ok=True)
+            place.mkdir(mode=_MAY_PASS)
+            place.chmod(_MAY_PASS)
+            made = _make(place, target, changes, content)
+        except OSError as error:
+            raise DeploymentFailedError(
+                f"cannot check {target}: no copy of it can be made in {base}: {error.strerror}",
+                reason="CHECK_IMPOSSIBLE",
+                hint="free some space there, or choose another check_directory in the daemon's configuration",
+            ) from error
+        yield made
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def sweep(base: Path) -> None:
+    """Remove the copies that a killed daemon left."""
+    with os.scandir(base) if base.is_dir() else _nothing() as found:
+        for left in found:
+            shutil.rmtree(left.path, ignore_errors=True)
+
+
+@contextmanager
+def _nothing() -> Iterator[Iterator[os.DirEntry[str]]]:
+    yield iter(())
+
+
+def _make(
+    place: Path, target: str, changes: Sequence[Change], content: Callable[[bytes, Entry], Iterable[bytes]]
+) -> Rehearsal:
+    staged, changed = place / "staged", place / "changed"
+    staged.mkdir()
+    wanted = {change.path: change.wanted for change in changes}
+    with Beneath(os.fsencode(staged)) as copy:
+        directories = _copy(target, copy, wanted)
+        for path, entry in wanted.items():
+            if entry is not None:
+                _put(copy, path, entry, content)
+                if entry.kind == Kind.DIRECTORY:
+                    directories[path] = _Attributes(entry.mode, entry.uid, entry.gid)
+        for path in sorted(
+            directories, reverse=True
+        ):  # Last, and from below: nothing can be put into one that is read-only.
+            directories[path].give(copy.directory(path), 0o755)
+    changed.write_text("".join(f"{escape(change.path)}\n" for change in changes), "utf-8")
+    changed.chmod(0o644)
+    return Rehearsal(staged, changed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attributes:
+    mode: int | None
+    uid: int | None
+    gid: int | None
+
+    @classmethod
+    def of(cls, there: os.stat_result) -> _Attributes:
+        return cls(stat.S_IMODE(there.st_mode), there.st_uid, there.st_gid)
+
+    def give(self, descriptor: int, usual: int) -> None:
+        """Set them on a file or directory of the copy; nothing there runs with anybody else's rights."""
+        if os.geteuid() == 0:
+            os.fchown(descriptor, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+        os.fchmod(descriptor, (usual if self.mode is None else self.mode) & 0o1777)
+
+
+def _copy(target: str, copy: Beneath, wanted: Mapping[bytes, Entry | None]) -> dict[bytes, _Attributes]:
+    """Copy what stays; return what attributes each directory has.
+
+    What is neither file nor directory nor symlink is nothing to check, and left out.
+    """
+    directories: dict[bytes, _Attributes] = {}
+    try:
+        source = Beneath(os.fsencode(target))
+    except FileNotFoundError:
+        return directories
+    with source:
+        ahead = [b""]
+        while ahead:
+            at = ahead.pop()
+            here, there = source.directory(at), copy.directory(at)
+            directories[at] = _Attributes.of(os.fstat(here))
+            for name in map(os.fsencode, os.listdir(here)):
+                if name.startswith(OWN_PREFIX):
+                    continue  # what is staged; it is put in its place below
+                path = join(at, name)
+                found = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode):
+                    gives_way = wanted.get(path)
+                    if gives_way is None or gives_way.kind == Kind.DIRECTORY:
+                        os.mkdir(name, 0o700, dir_fd=there)
+                        ahead.append(path)
+                elif path not in wanted:
+                    _copy_one(here, there, name, found)
+    return directories
+
+
+def _copy_one(here: int, there: int, name: bytes, found: os.stat_result) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        os.symlink(os.readlink(name, dir_fd=here), name, dir_fd=there)
+        return
+    if not stat.S_ISREG(found.st_mode):
+        return
+    old = os.open(name, _READ, dir_fd=here)
+    try:
+        new = os.open(name, _NEW, 0o600, dir_fd=there)
+        try:
+            _copy_content(old, new)
+            _Attributes.of(os.fstat(old)).give(new, 0o644)
+        finally:
+            os.close(new)
+    finally:
+        os.close(old)
+
+
+def _copy_content(old: int, new: int) -> None:
+    try:
+        while os.copy_file_range(old, new, _PIECE):
+            pass
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        while piece := os.read(old, _PIECE):
+            _write(new, piece)
+
+
+def _put(
+    copy: Beneath, path: bytes, wanted: Entry, content: Callable[[bytes, Entry], Iterable[bytes]]
+) -> None:
+    directory, name = copy.place(path)
+    if wanted.kind == Kind.DIRECTORY:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=directory)
+    elif wanted.kind == Kind.SYMLINK:
+        os.symlink(wanted.target, name, dir_fd=directory)
+    else:
+        new = os.open(name, _NEW, 0o600, dir_fd=directory)
+        try:
+            for piece in content(path, wanted):
+                _write(new, piece)
+            _Attributes(wanted.mode, wanted.uid, wanted.gid).give(new, 0o644)
+        finally:
+            os.close(new)
+
+
+def _write(descriptor: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(descriptor, view) :]

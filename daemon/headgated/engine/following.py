@@ -1,0 +1,374 @@
+"""What follows a deployment that was applied: reloads, then health; and the way back by itself where they fail.
+
+A deployment with something to follow is on disk as applied before the first of it runs, so whatever is cut off goes on where it stood: a
+reload is never dropped, only given up after its limit. What a deployment from the sources broke is taken back by a rollback of its
+own, with a hold that keeps auto-sync from bringing it again. What a person ordered to undo is not taken back by itself:
+there is nowhere better to go.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import TypeVar
+
+from headgated.core.commands import Probe, Reload, globs
+from headgated.core.deployment import (
+    ConfigDeployment,
+    DeploymentKind,
+    RollbackInfo,
+    StepResult,
+    Trigger,
+)
+from headgated.core.environment import Environment, Policies
+from headgated.core.errors import DeploymentFailedError, HeadgateError
+from headgated.core.paths import escape
+from headgated.core.plan import Change
+from headgated.core.tree import Directory, Kind
+from headgated.effects.history import History
+from headgated.engine.checking import values_of
+from headgated.engine.deploying import Deploying
+from headgated.engine.ledger import Ledger
+from headgated.engine.means import Means
+from headgated.engine.planning import Planning, again_when_moved
+from headgated.engine.runtime import Runtime
+
+T = TypeVar("T")
+
+log = logging.getLogger("headgated.deploy")
+
+BY = "auto-rollback"
+"""Who is said to have asked for what Headgate takes back by itself."""
+FIRST_PAUSE = 1.0
+"""Seconds until a reload that failed is tried again; doubles each time."""
+LONGEST_PAUSE = 30.0
+"""Seconds."""
+_POLL = 0.1
+
+
+class TakenBackError(DeploymentFailedError):
+    """It was applied, and taken back again because it did not work. Its record is saved, and so is the rollback's."""
+
+
+class _StoppedError(Exception):
+    """The daemon stops; what is left is resumed at the next start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What follows one deployment."""
+
+    reloads: tuple[Reload, ...]
+    probes: tuple[Probe, ...]
+
+
+class Following:
+    """Follows deployments up, one at a time for each environment: whoever calls holds its lock.
+
+    Args:
+        means: what commands are run with, and services asked.
+        deploying: carries out what takes a deployment back.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        planning: Planning,
+        history: History,
+        ledger: Ledger,
+        deploying: Deploying,
+    ) -> None:
+        self._commands, self._runner, self._prober = means.commands, means.runner, means.prober
+        self._directory = means.directory
+        self._planning, self._history, self._ledger, self._deploying = planning, history, ledger, deploying
+
+    def is_due(self, policies: Policies, changes: Sequence[Change]) -> bool:
+        """Tell whether anything follows a deployment that changed this."""
+        if not policies.reloads and not policies.health:
+            return False
+        try:
+            due = self._due(policies, changes)
+        except DeploymentFailedError:
+            return True  # Following it up says why that cannot be done.
+        return bool(due.reloads or due.probes)
+
+    def follow(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        changes: Sequence[Change],
+        cancelled: Event | None = None,
+    ) -> ConfigDeployment:
+        """Do what follows an applied deployment, whose record says so on disk; returns the record, finished.
+
+        Where the daemon stops meanwhile the record is returned as it is, in progress, to be followed up at the next start.
+
+        Raises:
+            TakenBackError: RELOAD_FAILED, HEALTH_FAILED, CANCELLED; the target is as it was before.
+            DeploymentFailedError: the same, of what is not taken back; its record is saved.
+        """
+        runtime.following = record
+        self._deploying.tell(runtime.name)
+        try:
+            self._run(runtime, environment, record, changes, cancelled)
+        except _StoppedError:
+            return record
+        except DeploymentFailedError as error:
+            runtime.following = None
+            if record.kind != DeploymentKind.DEPLOY:
+                raise
+            raise self.take_back(runtime, environment, record, error) from error
+        runtime.following = None
+        return self._deploying.succeed(replace(record, steps=runtime.steps))
+
+    def resume(self, runtime: Runtime, environment: Environment) -> None:
+        """Go on with what follows a deployment where it was cut off; nothing where there is none."""
+        record = runtime.following
+        if record is None:
+            return
+        log.info("%s was applied before the daemon stopped; what follows it goes on", record.deployment_id)
+        running, steps = runtime.running, runtime.steps
+        runtime.running, runtime.steps = record, record.steps
+        try:
+            self.follow(runtime, environment, record, self._history.changes(record.deployment_id))
+        except TakenBackError:
+            pass  # Saved and logged.
+        except DeploymentFailedError as error:
+            self._deploying.fail(runtime, record, error)
+        finally:
+            runtime.running, runtime.steps = running, steps
+            self._deploying.tell(runtime.name)
+
+    def take_back(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        why: DeploymentFailedError,
+    ) -> TakenBackError:
+        """Undo an applied deployment by itself, as a rollback with a record of its own; returns what to raise.
+
+        Its own record ends first: as FAILED, or, where it had succeeded (nobody confirmed it), as what the rollback makes of it.
+        """
+        told = TakenBackError(
+            f"{why.message}; what it changed is taken back", reason=why.reason, hint=why.hint, paths=why.paths
+        )
+        if not record.status.finished:
+            self._deploying.fail(runtime, record, told)
+        undo = self._begin(runtime, record, why)
+        name = record.deployment_id
+        before, _ = self._history.managed(name)
+        runtime.steps = ()
+        try:
+            again_when_moved(lambda: self._undo(runtime, environment, undo, name, before))
+        except Exception as error:  # noqa: BLE001 - recorded; the environment is not worth less for it
+            failure = self._deploying.fail(runtime, undo, error)
+            told = TakenBackError(
+                f"{why.message}; taking it back failed as well: {failure.message}",
+                reason=why.reason,
+                hint=failure.hint or why.hint,
+                paths=failure.paths,
+            )
+        return told
+
+    def _undo(
+        self, runtime: Runtime, environment: Environment, undo: ConfigDeployment, name: str, before: Directory
+    ) -> ConfigDeployment:
+        planned = self._planning.plan_undo(runtime, environment, (name,), before)
+        return self._deploying.carry_out(
+            runtime,
+            environment,
+            undo,
+            planned,
+            hold=self._deploying.hold_of(undo, (name,)),
+        )
+
+    def _begin(
+        self, runtime: Runtime, undone: ConfigDeployment, why: DeploymentFailedError
+    ) -> ConfigDeployment:
+        record = self._ledger.begin(
+            runtime.name,
+            DeploymentKind.ROLLBACK,
+            deployed_by=BY,
+            trigger=Trigger.AUTO_ROLLBACK,
+            reason=f"{undone.deployment_id}: {why.reason}",
+        )
+        runtime.sequence = max(runtime.sequence, record.sequence)
+        info = RollbackInfo(undone.deployment_id, (undone.deployment_id,))
+        return self._deploying.start(runtime, replace(record, rollback_info=info))
+
+    def _due(self, policies: Policies, changes: Sequence[Change]) -> _Due:
+        commands = self._commands()
+        if not changes:
+            return _Due((), ())
+        reloads = [_defined(commands.reload(name), "reload", name) for name in policies.reloads]
+        probes = [_defined(commands.health.get(name), "health probe", name) for name in policies.health]
+        return _Due(tuple(one for one in reloads if _concerns(one, changes)), tuple(probes))
+
+    def _run(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        changes: Sequence[Change],
+        cancelled: Event | None,
+    ) -> None:
+        changed = self._directory / f"{record.deployment_id}.changed"
+        with suppress(OSError):  # Without it a command that asks for it finds no file, and says so.
+            self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            changed.write_text("".join(f"{escape(change.path)}\n" for change in changes), "utf-8")
+        try:
+            values = {**values_of(environment, record), "changed": str(changed)}
+            watch = _Watch(runtime.stopping, cancelled)
+            due = self._due(environment.policies, changes)
+            done = {(step.step, step.name) for step in runtime.steps if step.ok}
+            for number, reload in enumerate(due.reloads):
+                self._ledger.progress(record, "reload", number, len(due.reloads))
+                if ("reload", reload.name) not in done:
+                    self._reload(reload, values, runtime, record, watch)
+            for number, probe in enumerate(due.probes):
+                self._ledger.progress(record, "health", number, len(due.probes))
+                self._await_health(probe, values, runtime, record, watch)
+        finally:
+            changed.unlink(missing_ok=True)
+
+    def _reload(
+        self,
+        reload: Reload,
+        values: dict[str, str],
+        runtime: Runtime,
+        record: ConfigDeployment,
+        watch: _Watch,
+    ) -> None:
+        """Run a reload until it succeeds.
+
+        Raises:
+            DeploymentFailedError: RELOAD_FAILED, it did not within its limit.
+        """
+        command = self._commands().commands[reload.command]
+        began, attempts, pause = time.monotonic(), 0, FIRST_PAUSE
+        while True:
+            attempts += 1
+            ran = self._runner.run(command, values, watch.cancelled)
+            watch.check(record)
+            self._note(
+                runtime,
+                record,
+                StepResult(
+                    "reload",
+                    reload.name,
+                    ok=ran.ok,
+                    message=ran.why,
+                    output=ran.output,
+                    seconds=ran.seconds,
+                    attempts=attempts,
+                ),
+            )
+            if ran.ok:
+                return
+            log.warning("%s: the reload %s failed: %s", record.deployment_id, reload.name, ran.why)
+            if time.monotonic() + pause - began > reload.give_up_after:
+                raise DeploymentFailedError(
+                    f"cannot make it take effect: the reload {reload.name} failed {attempts} time(s): {ran.why}",
+                    reason="RELOAD_FAILED",
+                    hint="its output is in the record (headgate show); run the command by hand to see why",
+                )
+            watch.wait(pause, record)
+            pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _await_health(
+        self, probe: Probe, values: dict[str, str], runtime: Runtime, record: ConfigDeployment, watch: _Watch
+    ) -> None:
+        """Look until it is well often enough in a row.
+
+        Raises:
+            DeploymentFailedError: HEALTH_FAILED, it was not by the deadline.
+        """
+        began, attempts, row = time.monotonic(), 0, 0
+        while True:
+            attempts += 1
+            why, output = self._prober.look(probe, self._commands(), values, watch.cancelled)
+            watch.check(record)
+            row = 0 if why else row + 1
+            seconds = time.monotonic() - began
+            ok = row >= probe.successes
+            self._note(
+                runtime,
+                record,
+                StepResult(
+                    "health",
+                    probe.name,
+                    ok=ok,
+                    message=why or ("" if ok else f"well {row} of {probe.successes} times in a row"),
+                    output=output,
+                    seconds=seconds,
+                    attempts=attempts,
+                ),
+            )
+            if ok:
+                return
+            if seconds + probe.interval > probe.deadline:
+                raise DeploymentFailedError(
+                    f"it is not well: the health probe {probe.name} says after {seconds:.1f} s: "
+                    + (why or f"well only {row} of {probe.successes} times in a row"),
+                    reason="HEALTH_FAILED",
+                    hint="look at what the service says of it, mend the source, and the next change is deployed",
+                )
+            watch.wait(probe.interval, record)
+
+    def _note(self, runtime: Runtime, record: ConfigDeployment, result: StepResult) -> None:
+        """Keep the newest result of a step, and tell watchers; one that succeeded is put on disk, so that it is not done again."""
+        others = [one for one in runtime.steps if (one.step, one.name) != (result.step, result.name)]
+        runtime.steps = (*others, result)
+        runtime.following = replace(record, steps=runtime.steps)
+        self._ledger.update(runtime.following)
+        if result.ok:
+            with suppress(HeadgateError):  # At worst it is done once more after a restart.
+                self._ledger.keep(runtime.following)
+        self._deploying.tell(runtime.name)
+
+
+class _Watch:
+    """Whether to go on."""
+
+    def __init__(self, stopping: Event, cancelled: Event | None) -> None:
+        self._stopping, self.cancelled = stopping, cancelled
+
+    def check(self, record: ConfigDeployment) -> None:
+        if self.cancelled is not None and self.cancelled.is_set():
+            raise DeploymentFailedError(f"{record.deployment_id} was cancelled", reason="CANCELLED")
+        if self._stopping.is_set():
+            raise _StoppedError
+
+    def wait(self, seconds: float, record: ConfigDeployment) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.check(record)
+            self._stopping.wait(min(left, _POLL))
+        self.check(record)
+
+
+def _defined(found: T | None, what: str, name: str) -> T:
+    if found is None:
+        raise DeploymentFailedError(
+            f"nothing is defined for the {what} {name} any more",
+            reason="COMMAND_UNDEFINED",
+            hint="define it in the daemon's configuration, or take it off the environment",
+        )
+    return found
+
+
+def _concerns(reload: Reload, changes: Sequence[Change]) -> bool:
+    if not reload.files:
+        return True
+    rules = globs(reload.files)
+    return any(rules.covers(change.path) for change in changes if not _is_directory(change))
+
+
+def _is_directory(change: Change) -> bool:
+    return all(entry is None or entry.kind == Kind.DIRECTORY for entry in (change.expected, change.wanted))
