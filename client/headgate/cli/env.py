@@ -108,7 +108,10 @@ def pause(session: Session, name: str, *, reason: str, until: datetime | None, s
 @click.argument("name", type=EnvironmentName())
 @with_session
 def resume(session: Session, name: str) -> None:
-    """End a pause, lift a hold, accept the sources as they are after a halt."""
+    """End a pause, a hold or a halt.
+
+    After a halt the sources are accepted as they are.
+    """
     with session.client() as client:
         environment = client.resume_environment(name)
     print_done(session, environment, "resumed")

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Check and tell, change nothing.")
 @with_session
 def apply(session: Session, path: str, *, form: str | None, dry_run: bool) -> None:
-    """Make environments be what a file says; the others stay as they are."""
+    """Make environments be what a file says.
+
+    Those that it does not name stay as they are.
+    """
     what = f"apply {'standard input' if path == '-' else path}"
     form = form or env_file.format_of(path)
     if form is None:

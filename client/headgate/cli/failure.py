@@ -77,6 +77,7 @@ def say(error: HeadgateError) -> None:
 
 
 def _say(what: str, why: str, hint: str) -> None:
+    why = " ".join(why.split()).replace("Choose from: ", "choose from ")
     _print(f"{what}: {why[:1].lower()}{why[1:].rstrip('.')}", [], hint)
 
 

@@ -44,6 +44,18 @@ class Noun(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; of one that is not there say which may have been meant."""
+        if args and args[0] not in self._verbs and not args[0].startswith("-"):
+            from difflib import get_close_matches  # noqa: PLC0415 -- only a mistake needs it
+
+            likely = get_close_matches(args[0], self._verbs, 1)
+            meant = f" (did you mean {likely[0]}?)" if likely else ""
+            ctx.fail(f"there is no verb {args[0]!r:.80}{meant}")
+        return super().resolve_command(ctx, args)
+
 
 def shared_options() -> list[click.Parameter]:
     """Return fresh options that set the session's fields; given twice, the one after the verb counts."""

@@ -56,12 +56,12 @@ def described(wanted: ep.Environment) -> list[Fault]:
 def placed(wanted: ep.Environment, others: Mapping[str, ep.Environment]) -> list[Fault]:
     """Check that an environment's target is in nobody's way."""
     found = [
-        Fault(f"sources[{index}]", f"{source} overlaps the target {wanted.config_path}")
+        Fault(f"environment.sources[{index}]", f"{source} overlaps the target {wanted.config_path}")
         for index, source in enumerate(wanted.sources)
         if _overlap(source, wanted.config_path)
     ]
     return found + [
-        Fault("config_path", f"{wanted.config_path} overlaps the target of {other.name}")
+        Fault("environment.config_path", f"{wanted.config_path} overlaps the target of {other.name}")
         for other in others.values()
         if other.name != wanted.name and _overlap(other.config_path, wanted.config_path)
     ]

@@ -44,7 +44,7 @@ class InvalidRequestError(HeadgateError):
     default_reason = "INVALID_ARGUMENT"
 
     def __init__(self, what: str, faults: Iterable[Fault], *, hint: str = "") -> None:
-        self.faults = tuple(faults)
+        self.what, self.faults = what, tuple(faults)
         why = "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults)
         super().__init__(f"cannot {what}: {why}", hint=hint)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.client.cli.conftest import Run
 from tests.client.conftest import until
 from tests.client.fake_daemon import FakeDaemon
 
@@ -278,3 +279,14 @@ def test_watch_prints_json_lines(daemon: FakeDaemon) -> None:
 
 def test_watch_of_an_unknown_environment_is_not_found(daemon: FakeDaemon) -> None:
     assert headgate_(daemon, "watch", "nothing").returncode == 3
+
+
+def test_verb_that_is_not_there_names_the_likely_one(run: Run) -> None:
+    assert "there is no verb 'deploymnts' (did you mean deployments?)" in run("deploymnts", code=2).err
+    assert "there is no verb 'lst' (did you mean list?)" in run("env", "lst", code=2).err
+    assert "there is no verb 'xyzzy'\n" in run("xyzzy", code=2).err
+
+
+def test_option_that_is_missing_is_told_on_one_line(run: Run) -> None:
+    first = run("env", "create", "web", code=2).err.splitlines()[0]
+    assert first.endswith("missing option '--type'. choose from development, staging, production, testing")

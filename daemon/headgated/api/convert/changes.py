@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headgate.v1 import environment_pb2 as wire
 from headgated.api.convert.checks import Checks
 from headgated.api.convert.patch import FIELDS, EnvironmentPatch, blank, read_patch
 from headgated.core import environment as model
-from headgated.core.errors import Fault
+from headgated.core.errors import Fault, InvalidRequestError
 
 _EVERYTHING = (*FIELDS, "policies")
 
@@ -68,6 +70,19 @@ def _named(faults: list[Fault], name: str) -> list[Fault]:
     if name:
         return faults
     return [Fault("name", "is missing"), *(fault for fault in faults if fault.field != "name")]
+
+
+@contextmanager
+def fields_of_the_request() -> Iterator[None]:
+    """Name what the engine finds wrong with an environment as the request does, where the environment is one field of several."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        faults = [
+            fault if fault.field == "request_id" else replace(fault, field=f"environment.{fault.field}")
+            for fault in error.faults
+        ]
+        raise InvalidRequestError(error.what, faults, hint=error.hint) from error
 
 
 def read_pause(request: wire.PauseEnvironmentRequest) -> PauseRequest:

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from headgate.v1 import environment_pb2 as wire
 from headgate.v1.environment_pb2_grpc import EnvironmentServiceServicer
 from headgated.api.access import Access, Sight
-from headgated.api.convert.changes import read_draft, read_name, read_pause, read_update
+from headgated.api.convert.changes import (
+    fields_of_the_request,
+    read_draft,
+    read_name,
+    read_pause,
+    read_update,
+)
 from headgated.api.convert.environment import environment_message
 from headgated.api.convert.pages import environments_page
 from headgated.api.guard import Context
@@ -26,13 +32,15 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         self, request: wire.CreateEnvironmentRequest, context: Context
     ) -> wire.CreateEnvironmentResponse:
         """Check and save a new environment."""
-        view = await self._control.create_environment(
-            read_draft(request),
-            self._access.caller(context),
-            request_id=request.request_id,
-            validate_only=request.validate_only,
-            auto_sync_given=request.environment.HasField("auto_sync"),
-        )
+        draft = read_draft(request)
+        with fields_of_the_request():
+            view = await self._control.create_environment(
+                draft,
+                self._access.caller(context),
+                request_id=request.request_id,
+                validate_only=request.validate_only,
+                auto_sync_given=request.environment.HasField("auto_sync"),
+            )
         return wire.CreateEnvironmentResponse(environment=environment_message(view))
 
     async def GetEnvironment(
@@ -54,14 +62,15 @@ class EnvironmentServicer(EnvironmentServiceServicer):
     ) -> wire.UpdateEnvironmentResponse:
         """Change the fields that the mask names."""
         update = read_update(request)
-        view = await self._control.update_environment(
-            update.name,
-            update.change,
-            self._access.caller(context),
-            expected_generation=update.expected_generation,
-            request_id=request.request_id,
-            validate_only=request.validate_only,
-        )
+        with fields_of_the_request():
+            view = await self._control.update_environment(
+                update.name,
+                update.change,
+                self._access.caller(context),
+                expected_generation=update.expected_generation,
+                request_id=request.request_id,
+                validate_only=request.validate_only,
+            )
         return wire.UpdateEnvironmentResponse(environment=environment_message(view))
 
     async def DeleteEnvironment(
