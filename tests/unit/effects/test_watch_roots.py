@@ -48,7 +48,7 @@ def probe_interval(request: pytest.FixtureRequest) -> float:
 
 def _blind_doorstep(watcher: Watcher, root: Path) -> None:
     """Leave nothing but probing."""
-    lookout_of(watcher, root)._doorstep._leave()
+    lookout_of(watcher, root)._doorstep.close()
 
 
 def _begin(watcher: Watcher, root: Path, probe_interval: float) -> None:

@@ -35,11 +35,13 @@ class Cookie:
         self._back.clear()
         os.fchmod(self._file, 0o600)
         before = self._reader.progress
-        while self._reader.is_alive() and not self._back.wait(PATIENCE):
+        while self._reader.is_alive():
+            if self._back.wait(PATIENCE):  # somebody else may have put it down again since
+                return True
             if self._reader.progress == before:
                 return False
             before = self._reader.progress
-        return self._back.is_set()
+        return False
 
     def close(self) -> None:
         """Throw the cookie away."""

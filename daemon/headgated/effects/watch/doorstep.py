@@ -29,7 +29,7 @@ class Doorstep:
     def step(self) -> None:
         """Watch each parent that stands there now. To be called from time to time; cheap while nothing changes."""
         if self._strangers > CROWD:
-            self._leave()
+            self.close()
         self._strangers = 0
         for parent, before in self._parents.items():
             now = self._watch(parent)
@@ -57,6 +57,7 @@ class Doorstep:
         except OSError:
             return None
 
-    def _leave(self) -> None:
+    def close(self) -> None:
+        """Watch no parent any more."""
         self._reader.unwatch([wd for wd in self._parents.values() if wd is not None], self)
         self._parents.clear()

@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headgated.effects.watch.bell import Bell
 from headgated.effects.watch.dispatch import Mailbox
 from headgated.effects.watch.mounts import Mount, Mounts
 from headgated.effects.watch.roots import Standing, look
+from headgated.effects.watch.sharing import Readers
 from headgated.effects.watch.state import Pace, WatchMode, WatchState, verdict
 from headgated.effects.watch.timers import Backoff, Timers, spread
 
@@ -24,10 +26,20 @@ if TYPE_CHECKING:  # at run time only under trial, in `_open`: watchdog may not 
 
 VERIFY_EVERY = 10
 """Once in so many scans the watches are compared with the directories that are there."""
+EACH = 0.02
+"""Seconds between the probes of two roots, so that a thousand are probed each 20 s and cost no more than a hundred."""
 CALM = 60.0
 """Seconds without a new lookout after which the next one need not wait."""
 
 _log = logging.getLogger("headgated.watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the keepers of all roots have in common."""
+
+    mounts: Mounts
+    readers: Readers
 
 
 class Keeper:
@@ -37,7 +49,7 @@ class Keeper:
         self,
         root: str,
         mailbox: Mailbox,
-        mounts: Mounts,
+        surroundings: Surroundings,
         on_state: Callable[[WatchState], None],
         pace: Pace,
         clock: Callable[[], float],
@@ -46,7 +58,7 @@ class Keeper:
         self._root = root
         self._linger = linger
         self._mailbox = mailbox
-        self._mounts = mounts
+        self._mounts, self._readers = surroundings.mounts, surroundings.readers
         self._on_state = on_state
         self._pace = pace
         self._timers = Timers(clock)
@@ -133,7 +145,7 @@ class Keeper:
             self._stopped.wait(1.0)
 
     def _begin(self) -> None:
-        self._timers.set("probe", self._pace.probe)
+        self._timers.set("probe", max(self._pace.probe, EACH * self._readers.users))
         self._timers.set("cookie", spread(self._pace.cookie, 0.5))
         self._timers.set("verify", spread(self._pace.scan * VERIFY_EVERY, 0.5))
         self._timers.set("scan", spread(self._pace.scan, 0.5))
@@ -146,7 +158,7 @@ class Keeper:
         lookout = self._lookout
         unrooted = lookout is not None and not lookout.rooted
         if self._bell.take_look() or unrooted or self._timers.take("probe"):
-            self._timers.set("probe", self._pace.probe)
+            self._timers.set("probe", max(self._pace.probe, EACH * self._readers.users))
             self._probe()
         if lookout and lookout.trouble:
             self._want(lookout.trouble, logging.WARNING)
@@ -224,7 +236,7 @@ class Keeper:
         try:
             from headgated.effects.watch.lookout import Lookout  # noqa: PLC0415  # the import is part of the trial
 
-            lookout = Lookout(self._root, standing, self._mailbox, self._bell, self._linger)
+            lookout = Lookout(self._root, standing, self._mailbox, self._bell, self._readers, self._linger)
         except OSError as error:
             self._refusal = error.strerror or str(error)
             return None

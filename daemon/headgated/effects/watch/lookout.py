@@ -1,7 +1,7 @@
 """Everything that watches one standing of one root: a reader, the cookie that proves it, the watches, the doorstep.
 
-Each root has its own. An overflow, a dead reader or a file system that hangs is then the matter of one source, not of all; the
-price is one inotify instance each (`fs.inotify.max_user_instances`). A lookout is never mended: the keeper opens a new one.
+Each root has its own; the reader is its own too unless there are many roots (see `sharing`). A lookout is never mended: the keeper
+opens a new one.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import os
 from contextlib import ExitStack
 
 from headgated.effects.watch.bell import Bell
-from headgated.effects.watch.cookie import Cookie
 from headgated.effects.watch.dispatch import Mailbox
 from headgated.effects.watch.doorstep import Doorstep
-from headgated.effects.watch.reader import Reader, missing
+from headgated.effects.watch.reader import missing
 from headgated.effects.watch.roots import Standing
+from headgated.effects.watch.sharing import Readers
 from headgated.effects.watch.watches import Watches
 
 
@@ -26,7 +26,13 @@ class Lookout:
     """
 
     def __init__(
-        self, root: str, standing: Standing, mailbox: Mailbox, bell: Bell, linger: float = 0.0
+        self,
+        root: str,
+        standing: Standing,
+        mailbox: Mailbox,
+        bell: Bell,
+        readers: Readers,
+        linger: float = 0.0,
     ) -> None:
         if names := missing():
             raise AttributeError(f"it has no {', '.join(names)}")
@@ -34,19 +40,15 @@ class Lookout:
         """Why this lookout is of no use any more; empty while it is."""
         self._bell = bell
         self._watches: Watches | None = None
+        shared = readers.join(self._report, linger)
+        self._shared, self._reader = shared, shared.reader
+        paths = {os.fsencode(os.path.abspath(root)), standing.real}
+        self._doorstep = Doorstep(self._reader, paths, bell.look)
         with ExitStack() as undo:
-            reader = Reader(self._report, linger)
-            reader.start()
-            undo.callback(reader.retire)
-            self._reader = reader
-            self._cookie = Cookie(reader)
-            undo.callback(self._cookie.close)
-            if not self._cookie.alive():
-                raise OSError("a new inotify reader does not answer")
-            self._doorstep = Doorstep(reader, {os.fsencode(os.path.abspath(root)), standing.real}, bell.look)
+            undo.callback(readers.leave, shared, self._report, self._let_go)
             self._doorstep.step()
             if standing.identity:
-                self._watches = Watches(reader, standing.real, mailbox.mark, bell.ring)
+                self._watches = Watches(self._reader, standing.real, mailbox.mark, bell.ring)
                 self._watches.verify()
             self._undo = undo.pop_all()
 
@@ -79,12 +81,17 @@ class Lookout:
         self._doorstep.step()
 
     def alive(self) -> bool:
-        """Return whether events still come. Waits for up to two seconds where they do not."""
-        return self._cookie.alive()
+        """Return whether events still come. Waits for up to two seconds where they do not; all who share it are told then."""
+        return self._shared.alive()
 
     def close(self) -> None:
         """Stop watching."""
         self._undo.close()
+
+    def _let_go(self) -> None:
+        self._doorstep.close()
+        if self._watches:
+            self._watches.close()
 
     def _report(self, why: str) -> None:
         self.trouble = self.trouble or why

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import reduce
 from operator import or_
 
@@ -61,6 +62,8 @@ class Reader(InotifyFD):
         self._linger = linger
         """Seconds that events are let gather in the kernel before they are read: where nobody is in a hurry, a thread that
         wakes for each event takes its share of the interpreter from those who are."""
+        self.crowded = False
+        """Whether others than one root wait for its events."""
         self.progress = 0
         """Grows with each event: tells a busy reader from a dead one."""
 
@@ -70,6 +73,9 @@ class Reader(InotifyFD):
         Raises:
             OSError: with the kernel's reason, among them ENOSPC for the watch limit.
         """
+        if self.crowded:  # a file system that hangs shall do so now, not while everybody waits for the lock
+            with suppress(OSError):
+                os.lstat(path)
         descriptor = self.add_callback(path, wanted, callback, _id(callback))
         if descriptor < 0:  # watchdog says nothing about EACCES, and registers the -1
             self.remove_callbacks([(descriptor, _id(callback))])

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headgated.effects.watch.dispatch import Dispatch
-from headgated.effects.watch.keeper import Keeper
+from headgated.effects.watch.keeper import Keeper, Surroundings
 from headgated.effects.watch.mounts import Mounts
+from headgated.effects.watch.sharing import Readers
 from headgated.effects.watch.state import Pace, WatchState
 
 PATIENCE = 10.0
@@ -53,7 +54,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._keepers: dict[str, Keeper] = {}
         self._closed = False
-        self._mounts = Mounts()
+        self._surroundings = Surroundings(Mounts(), Readers())
         self._dispatch = Dispatch(on_change)
 
     def add(self, root: str, *, linger: float = 0.0) -> None:
@@ -71,7 +72,15 @@ class Watcher:
             keeper = self._keepers.get(root)
             if keeper is None:
                 mailbox = self._dispatch.mailbox(root)
-                keeper = Keeper(root, mailbox, self._mounts, self._on_state, self._pace, self._clock, linger)
+                keeper = Keeper(
+                    root,
+                    mailbox,
+                    self._surroundings,
+                    self._on_state,
+                    self._pace,
+                    self._clock,
+                    linger,
+                )
                 keeper.start()
                 self._keepers[root] = keeper
         keeper.begun(PATIENCE)
@@ -96,7 +105,7 @@ class Watcher:
             keeper.join(max(0.0, deadline - time.monotonic()))
         if not closed:
             self._dispatch.close(PATIENCE)
-            self._mounts.close()
+            self._surroundings.mounts.close()
 
     def scan_every(self, seconds: float) -> None:
         """Change `scan_interval`, from each root's next scan on."""

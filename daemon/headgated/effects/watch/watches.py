@@ -111,6 +111,12 @@ class Watches:
         for path in unsettled:
             self._mark(path)
 
+    def close(self) -> None:
+        """Let everything go, one by one: for a reader that others go on with."""
+        with self._lock:
+            self._register.release(b"")
+        self._let_go()
+
     def on_event(self, event: Event) -> None:
         """Note what an event is about. Called by the reader; O(1)."""
         flags, name = event.mask, event.name
