@@ -57,7 +57,7 @@ class Guard:
             return grpc.unary_unary_rpc_method_handler(self._answering(method, handler))
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(
-                self._streaming(method, handler), response_serializer=handler.response_serializer
+                self._streaming(method, handler), response_serializer=_serialized_once(handler)
             )
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
@@ -139,6 +139,12 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - the outermost place there is
             status = _told(method, error)
         await context.abort_with_status(status)
+
+
+def _serialized_once(handler: Handler) -> Callable[[Any], bytes]:
+    """Return the handler's serializer for answers that are messages; those that are bytes already (see `encoded`) stay."""
+    serialize: Any = handler.response_serializer
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
 def _counted(caller: Caller) -> int | str | None:

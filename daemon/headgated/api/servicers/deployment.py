@@ -23,6 +23,7 @@ from headgated.api.convert.orders import (
     read_rollback,
     read_watch,
 )
+from headgated.api.encoded import Encoded
 from headgated.api.guard import Context
 from headgated.api.watching import DELETED, watch
 from headgated.core.deployment import ConfigDeployment
@@ -41,6 +42,7 @@ class DeploymentServicer(DeploymentServiceServicer):
 
     def __init__(self, control: Control, access: Access) -> None:
         self._control, self._access = control, access
+        self._events = Encoded(_event)
 
     async def Deploy(self, request: wire.DeployRequest, context: Context) -> wire.DeployResponse:
         """Ask for a deployment."""
@@ -128,7 +130,7 @@ class DeploymentServicer(DeploymentServiceServicer):
         async def send(
             revision: int, kind: WatchEventKind.ValueType, record: ConfigDeployment | None
         ) -> None:
-            await context.write(_event(revision, kind, record))
+            await context.write(self._events.of(revision, kind, record))
 
         await watch(
             self._control.events,

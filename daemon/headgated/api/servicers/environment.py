@@ -16,6 +16,7 @@ from headgated.api.convert.changes import (
 )
 from headgated.api.convert.environment import environment_message
 from headgated.api.convert.pages import environments_page
+from headgated.api.encoded import Encoded
 from headgated.api.guard import Context
 from headgated.api.watching import DELETED, watch
 from headgated.engine.control import Control
@@ -27,6 +28,7 @@ class EnvironmentServicer(EnvironmentServiceServicer):
 
     def __init__(self, control: Control, access: Access) -> None:
         self._control, self._access = control, access
+        self._events = Encoded(_event)
 
     async def CreateEnvironment(
         self, request: wire.CreateEnvironmentRequest, context: Context
@@ -121,7 +123,7 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         async def send(
             revision: int, kind: wire.WatchEventKind.ValueType, view: EnvironmentView | None
         ) -> None:
-            await context.write(_event(revision, kind, view))
+            await context.write(self._events.of(revision, kind, view))
 
         await watch(
             self._control.events,
