@@ -220,7 +220,7 @@ Global___FileChange: _TypeAlias = FileChange  # noqa: Y015
 
 @_typing.final
 class SettingChange(_message.Message):
-    """SettingChange is one setting of a structured file (JSON, YAML, TOML, INI, .env) that a deployment changes."""
+    """SettingChange is one setting of a structured file (JSON, YAML, TOML, INI, .env, XML, Java properties, systemd units) that a deployment changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

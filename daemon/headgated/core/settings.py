@@ -1,4 +1,4 @@
-"""Which settings of a structured file (JSON, YAML, TOML, INI, .env) changed, for people and records.
+"""Which settings of a structured file (JSON, YAML, TOML, INI, .env, XML, properties, units) changed, for people and records.
 
 Comments, order and spelling (quotes, indentation) do not count; numbers in JSON count as they are written. A setting is named by
 its way from the top, `servers[0].listen.port`; a part with a dot or other odd characters in it is quoted as in JSON. Lists

@@ -41,10 +41,20 @@ def test_setting_that_changed_is_told_by_its_dotted_key(path: str, old: str, new
         ("a.ini", "[web]\nport = 80\nname=x\n", "; c\n[web]\nname: x\nport: 81\n"),
         ("etc/a.cfg", "[web]\nport = 80\n", "[web]\n\nport=81\n"),
         ("a.conf", "[web]\nport = 80\n", "[web]\n# c\nport=81\n"),
+        ("a.service", "[web]\nport=80\n", "# c\n[web]\nport = 81\n"),
+        ("a.xml", "<web><port>80</port></web>", "<!-- c -->\n<web>\n  <port>81</port>\n</web>"),
     ],
 )
 def test_value_of_an_ini_file_is_text(path: str, old: str, new: str) -> None:
     assert changed(path, old, new) == {"web.port": ('"80"', '"81"')}
+
+
+def test_properties_are_read_and_secrets_in_them_hidden() -> None:
+    old, new = "# c\nport: 80\ndb.password=a\n", "db.password=b\nport 81\n"
+    assert changed("a.properties", old, new) == {
+        "port": ('"80"', '"81"'),
+        '"db.password"': ('"***"', '"***"'),
+    }
 
 
 @pytest.mark.parametrize("path", [".env", "x/.env.production", "prod.env", "a/.ENV"])
@@ -315,7 +325,9 @@ def test_yaml_tells_what_json_tells(old: Any, new: Any) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from(["a.json", "a.yaml", "a.toml", "a.ini", "a.conf", ".env"]),
+    st.sampled_from(
+        ["a.json", "a.yaml", "a.toml", "a.ini", "a.conf", ".env", "a.xml", "a.properties", "a.service"]
+    ),
     st.binary(max_size=60),
     st.binary(max_size=60),
 )

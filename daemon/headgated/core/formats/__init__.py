@@ -11,6 +11,9 @@ from collections.abc import Callable
 from headgated.core.formats.lines import read_conf, read_env, read_ini
 from headgated.core.formats.node import Documents, UnclearError
 from headgated.core.formats.plain import read_json, read_toml
+from headgated.core.formats.properties import read_properties
+from headgated.core.formats.units import read_unit
+from headgated.core.formats.xml import read_xml
 from headgated.core.formats.yaml import read_yaml
 
 READ_BYTES = 1024 * 1024
@@ -23,6 +26,21 @@ _READ_SLOWLY: dict[Callable[[str], Documents], int] = {
 }
 """What the standard library reads at less than a megabyte a second: a longer one is not read."""
 
+_UNITS = (
+    b"service",
+    b"socket",
+    b"timer",
+    b"mount",
+    b"automount",
+    b"path",
+    b"target",
+    b"slice",
+    b"link",
+    b"network",
+    b"netdev",
+)
+"""What systemd's files end in."""
+
 _BY_SUFFIX: dict[bytes, Callable[[str], Documents]] = {
     b"json": read_json,
     b"yaml": read_yaml,
@@ -33,6 +51,9 @@ _BY_SUFFIX: dict[bytes, Callable[[str], Documents]] = {
     b"cnf": read_ini,
     b"conf": read_conf,
     b"env": read_env,
+    b"xml": read_xml,
+    b"properties": read_properties,
+    **dict.fromkeys(_UNITS, read_unit),
 }
 
 
