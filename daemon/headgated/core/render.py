@@ -127,7 +127,8 @@ class _Substitutions(dict[bytes, bytes]):
         undefined = self._undefined
         if undefined.keys().isdisjoint(references):
             return ()
-        return tuple(dict.fromkeys(undefined[one] for one in references if one in undefined))
+        once = dict.fromkeys(references)  # they recur
+        return tuple(dict.fromkeys(undefined[one] for one in once if one in undefined))
 
 
 def _encoded(variables: Mapping[str, str]) -> dict[bytes, bytes]:

@@ -187,10 +187,18 @@ def _lacking(tree: Directory, computed: str) -> list[Directory]:
     for directory in found:
         found += [
             child
-            for child in directory.children.values()
+            for child in _to_compute(directory, computed)
             if isinstance(child, Directory) and computed not in child.__dict__
         ]
     return found[:0:-1]
+
+
+def _to_compute(directory: Directory, computed: str) -> Iterable[Node]:
+    """Return the children that may not have computed a property; of one that succeeds another, those that differ."""
+    seed = directory.__dict__.get("_seed") if computed == "digest" else None
+    if seed is None:
+        return directory.children.values()
+    return [child for name in seed[1] if (child := directory.children.get(name)) is not None]
 
 
 Node = Entry | Directory
@@ -414,5 +422,7 @@ def changed_names(old: Directory, new: Directory) -> list[bytes]:
     """Return the names of the children that are not the same object in both, in no order."""
     before, after = old.children, new.children
     names = [name for name, node in after.items() if before.get(name) is not node]
-    names += before.keys() - after.keys()
+    came = sum(name not in before for name in names)
+    if len(before) + came > len(after):
+        names += [name for name in before if name not in after]
     return names

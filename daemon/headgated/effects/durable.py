@@ -20,6 +20,8 @@ _HINTS = {
 }
 _PREFIX, _SUFFIX = ".headgate-", ".tmp"
 _PAGE = bytes(4096)
+_ROOM = 64
+"""Blocks, and files."""
 
 
 def write_durable(
@@ -74,6 +76,19 @@ def check_writable(directory: Path) -> None:
             os.unlink(trial)
     except OSError as error:
         raise not_writable(directory, error) from error
+
+
+def has_room(directory: Path) -> bool:
+    """Tell whether there is room for a few small files in a directory, on a file system that may be written to."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return (
+        not found.f_flag & os.ST_RDONLY
+        and found.f_bavail >= _ROOM
+        and (not found.f_files or found.f_favail > _ROOM)
+    )
 
 
 def remove_durable(path: Path) -> None:

@@ -45,6 +45,10 @@ _SYNCS_WHOLE = frozenset(
     }
 )
 
+_SYNCS_UNNAMED = frozenset(
+    {0xEF53, 0x58465342, 0x01021994}
+)  # ext4, xfs, tmpfs; btrfs does not log what has no name
+
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -125,11 +129,25 @@ def syncs_whole(fd: int) -> bool:
 
     It does on the file systems of disks since Linux 5.8. Over FUSE, for one, it does not reach the server.
     """
+    return _reports_sync_errors() and _kind(fd) in _SYNCS_WHOLE
+
+
+def syncs_unnamed(fd: int) -> bool:
+    """Tell whether a file without a name can be made, synced and then named there, and is on disk as soon as its name is."""
+    return _kind(fd) in _SYNCS_UNNAMED and _has_proc()
+
+
+@cache
+def _has_proc() -> bool:
+    return os.path.isdir("/proc/self/fd")
+
+
+def _kind(fd: int) -> int:
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
-    if not _reports_sync_errors() or _libc.fstatfs(fd, buffer) != 0:
-        return False
+    if _libc.fstatfs(fd, buffer) != 0:
+        return 0
     (kind,) = struct.unpack_from("@l", buffer)
-    return kind & 0xFFFFFFFF in _SYNCS_WHOLE
+    return int(kind) & 0xFFFFFFFF
 
 
 @cache

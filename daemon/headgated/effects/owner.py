@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import pwd
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.tree import Entry
@@ -22,14 +22,15 @@ class Owner:
     gid: int | None = None
 
     def apply(self, entry: Entry) -> Entry:
-        """Return `entry` with the owner that the policy gives it."""
+        """Return `entry` with the owner that the policy gives it, as no template any more."""
+        return self.deployed(entry, entry.digest, entry.size)
+
+    def deployed(self, entry: Entry, digest: bytes, size: int) -> Entry:
+        """Return `entry` with the owner that the policy gives it and another content, as no template any more."""
         if self.keep:
-            return Entry(
-                entry.kind, entry.mode, entry.digest, entry.size, entry.target, template=entry.template
-            )
-        if self.uid is None:
-            return entry
-        return replace(entry, uid=self.uid, gid=self.gid)
+            return Entry(entry.kind, entry.mode, digest, size, entry.target)
+        uid, gid = (entry.uid, entry.gid) if self.uid is None else (self.uid, self.gid)
+        return Entry(entry.kind, entry.mode, digest, size, entry.target, uid, gid)
 
 
 def owner_of(policy: str) -> Owner:

@@ -8,6 +8,9 @@ the change can be undone or finished from what lies on disk:
 
 With strategy atomic the same steps are carried out in a second directory while staging, and renaming into place is one exchange
 of the two (`effects.target.whole`).
+
+A few files are staged without a name: a crash before the commit leaves nothing of them, and they are brought to the disk
+beside it; the first rename waits for both.
 """
 
 from __future__ import annotations
@@ -87,12 +90,15 @@ def execute(
     total = len(changes)
     way = target.whole(token) if work.whole else target
     progress("stage", 0, total)
-    way.prepare(changes)
-    history.begin(record.environment, deployment_id, token, work.target_path, directories)
+    unnamed = way.prepare(changes)
+    history.begin(record.environment, deployment_id, token, work.target_path, () if unnamed else directories)
     try:
         _keep(history, target, work, progress)
         way.stage(
-            what, lambda change: _kept(history, change, content), lambda done: progress("stage", done, total)
+            what,
+            lambda change: _kept(history, change, content),
+            lambda done: progress("stage", done, total),
+            unnamed=unnamed,
         )
         if check is not None:
             work = replace(work, record=check())

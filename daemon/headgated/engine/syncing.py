@@ -89,6 +89,8 @@ class Syncing:
             except UnavailableError as error:
                 outcome = self._unwritable(runtime, error)
             finally:
+                if runtime.wanted is not None:
+                    runtime.wanted.forget_contents()
                 if _told(runtime, self._environments.get(runtime.name)) != before:
                     self._tell(runtime.name)
             return outcome

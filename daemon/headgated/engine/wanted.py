@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from headgated.core.environment import Environment, UndefinedPolicy, verbatim_rules
 from headgated.core.errors import DeploymentFailedError, SourceMovedError
@@ -93,7 +93,7 @@ class WantedTree:
     def _content(self, layered: Directory, snapshots: Mapping[str, Snapshot], path: bytes) -> Iterator[bytes]:
         source, entry = self._origin(layered, snapshots, path)
         if not self._is_template(path, entry):
-            return source.read(path, entry)
+            return _read(source, path, entry)
         kept = self._contents.get(entry.digest)
         return iter((self._render_content(source, path, entry)[0] if kept is None else kept,))
 
@@ -149,11 +149,11 @@ class WantedTree:
 
     def _render_entry(self, reading: _Reading, path: bytes, entry: Entry) -> Entry:
         if not self._is_template(path, entry):
-            return self._owner.apply(replace(entry, template=False) if entry.template else entry)
+            return self._owner.apply(entry)
         known = self._rendered.get(entry.digest) or self._render_file(reading, path, entry)
         if known is None:
             return entry
-        return self._owner.apply(replace(entry, digest=known[0], size=known[1], template=False))
+        return self._owner.deployed(entry, *known)
 
     def _render_file(self, reading: _Reading, path: bytes, entry: Entry) -> tuple[bytes, int] | None:
         if entry.size > self._stream_above:
@@ -185,22 +185,31 @@ class WantedTree:
         )
 
     def _render_content(self, source: Source, path: bytes, entry: Entry) -> tuple[bytes, tuple[str, ...]]:
-        rendered = self._renderer.render(b"".join(source.read(path, entry)))
+        rendered = self._renderer.render(b"".join(_read(source, path, entry)))
         return rendered.content, rendered.undefined
 
     def _keep(self, digest: bytes, content: bytes) -> None:
-        """Keep small rendered contents a while: what was rendered to be compared is about to be written."""
-        if self._kept + len(content) > _KEPT_BYTES:
-            self._contents.clear()
-            self._kept = 0
-        if len(content) <= _KEPT_BYTES // 16:
+        """Keep small rendered contents a while, as far as there is room: what was rendered to be compared is about to be written."""
+        if len(content) <= _KEPT_BYTES // 16 and self._kept + len(content) <= _KEPT_BYTES:
             self._contents[digest] = content
             self._kept += len(content)
+
+    def forget_contents(self) -> None:
+        """Let go of contents in memory: what was to be written with them is."""
+        self._contents, self._kept = {}, 0
+        for source in self._sources.values():
+            source.forget_contents()
 
     def _is_template(self, path: bytes, entry: Entry) -> bool:
         if not entry.template or not self._environment.variables:
             return False
         return self._verbatim is None or not self._verbatim.covers(path)
+
+
+def _read(source: Source, path: bytes, entry: Entry) -> Iterator[bytes]:
+    """Return a file's content as it was scanned: from memory where it was read a moment ago."""
+    fresh = source.recall(entry.digest)
+    return source.read(path, entry) if fresh is None else iter((fresh,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,12 @@ class Journal:
         self, environment: str, deployment_id: str, token: str, target: str, directories: Iterable[bytes]
     ) -> None:
         """Note that staging has begun. Survives a kill, not necessarily a power cut."""
-        row = (deployment_id, environment, token, os.fsencode(target), encode_paths(list(directories)))
+        where = list(directories)
+        if not where:  # Nothing can be left behind.
+            with self._database.lock:
+                self._pins.begin(environment, deployment_id)
+            return
+        row = (deployment_id, environment, token, os.fsencode(target), encode_paths(where))
         with self._database.write() as sql:
             sql.execute("INSERT OR REPLACE INTO staging VALUES (?, ?, ?, ?, ?)", row)
             self._pins.begin(environment, deployment_id)

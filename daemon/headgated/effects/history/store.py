@@ -98,7 +98,7 @@ class History:
     def begin(
         self, environment: str, deployment_id: str, token: str, target: str, directories: Iterable[bytes]
     ) -> None:
-        """Note that staging has begun: temporaries with `token` may lie in `directories`. Not synced."""
+        """Note that staging has begun: temporaries with `token` may lie in `directories`; none where there are none. Not synced."""
         self._journal.begin(environment, deployment_id, token, target, directories)
 
     def commit(self, intent: Intent) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -16,7 +17,7 @@ from pathlib import Path
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
 from headgated.core.environment import name_faults
 from headgated.core.errors import HeadgateError, NotFoundError, RecordError
-from headgated.effects.durable import check_writable, not_writable, sync_directory, write_durable
+from headgated.effects.durable import check_writable, has_room, not_writable, sync_directory, write_durable
 from headgated.effects.records.coding import time_text
 from headgated.effects.records.deployment_shape import decode_brief, decode_deployment, encode_deployment
 from headgated.effects.records.index import Cursor, Index, Line, place
@@ -30,6 +31,8 @@ _REMEMBERED = 10_000
 _SHORT = 100
 """Records of at most so many changes are kept as read."""
 _UNFINISHED = tuple(status for status in DeploymentStatus if not status.finished)
+_BELIEVED = 5.0
+"""Seconds after a write for which another one is taken to be possible, as long as there is room."""
 
 
 class DeploymentStore:
@@ -50,6 +53,8 @@ class DeploymentStore:
         self._news: dict[str, int] = {}
         """How many lines of each environment are not remembered as they are."""
         self._briefs, self._wholes = Recent(), Recent()
+        self._written_at = float("-inf")
+        """When something could be written here, in monotonic seconds."""
         self._lock = threading.RLock()
 
     def open(self) -> list[SetAside]:
@@ -130,7 +135,9 @@ class DeploymentStore:
         Raises:
             UnavailableError: STATE_NOT_WRITABLE.
         """
-        check_writable(self._directory)
+        if time.monotonic() - self._written_at > _BELIEVED or not has_room(self._directory):
+            check_writable(self._directory)
+            self._written_at = time.monotonic()
 
     def create(self, record: ConfigDeployment) -> None:
         """Write a record that is not there yet, durably.
@@ -259,7 +266,7 @@ class DeploymentStore:
             deployment_id in self._reserved
             or deployment_id in self._gone
             or deployment_id in self._index
-            or os.path.lexists(self._path(environment, deployment_id))
+            or os.path.lexists(self._name_of(environment, deployment_id))
         )
 
     def _write(self, record: ConfigDeployment, *, replace: bool) -> None:
@@ -271,6 +278,7 @@ class DeploymentStore:
         except OSError as error:
             raise not_writable(directory, error) from error
         write_durable(directory, f"{record.deployment_id}.json", encode_deployment(record), replace=replace)
+        self._written_at = time.monotonic()
         self._note(record)
 
     def _note(self, record: ConfigDeployment) -> None:
@@ -312,13 +320,16 @@ class DeploymentStore:
     def _identity(self, environment: str, deployment_id: str) -> tuple[int, int]:
         """Return inode and stamp of a record's file; zeros where there is none."""
         try:
-            status = os.lstat(f"{self._directory}/{environment}/{deployment_id}.json")
+            status = os.lstat(self._name_of(environment, deployment_id))
         except OSError:
             return 0, 0
         return status.st_ino, stamp_of(status)
 
     def _path(self, environment: str, deployment_id: str) -> Path:
-        return self._directory / environment / f"{deployment_id}.json"
+        return Path(self._name_of(environment, deployment_id))
+
+    def _name_of(self, environment: str, deployment_id: str) -> str:
+        return f"{self._directory}/{environment}/{deployment_id}.json"
 
     def _readable(
         self, lines: list[Line], read: Callable[[Line], ConfigDeployment]

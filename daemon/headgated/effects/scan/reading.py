@@ -9,9 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from headgated.effects.scan.fresh import Fresh
 
 CHUNK = 1 << 20
 """Bytes read at once."""
@@ -95,23 +98,36 @@ def read_unmoved(directory: int, name: bytes, expected: bytes) -> Iterator[bytes
         os.close(descriptor)
 
 
-def digest_unmoved(directory: int, name: bytes, expected: bytes) -> tuple[bytes, bool]:
-    """Return (SHA-256, whether rendering may change it: it has a `$` and no NUL). Otherwise as `read_unmoved`."""
-    sha, dollar, nul = hashlib.sha256(), False, False
+def digest_unmoved(
+    directory: int, name: bytes, expected: bytes, fresh: Fresh | None = None
+) -> tuple[bytes, bool]:
+    """Return (SHA-256, whether rendering may change it: it has a `$` and no NUL). Otherwise as `read_unmoved`.
+
+    Args:
+        directory, name, expected: as `read_unmoved` has them.
+        fresh: takes in the content of a small file, by digest.
+    """
+    sha, dollar, nul, chunk, size = hashlib.sha256(), False, False, b"", 0
     for chunk in read_unmoved(directory, name, expected):
         sha.update(chunk)
         dollar = dollar or b"$" in chunk
         nul = nul or b"\0" in chunk
-    return sha.digest(), dollar and not nul
+        size += len(chunk)
+    digest = sha.digest()
+    if fresh is not None and size == len(chunk):
+        fresh.keep(digest, chunk)
+    return digest, dollar and not nul
 
 
 def read_known(descriptor: int, size: int, digest: bytes) -> Iterator[bytes]:
     """Yield a file's content, at most 1 MiB at once, the last of it only after all proved to be what `digest` says.
 
     Raises:
-        MovedError: it is not.
+        MovedError: it is not, or no file at all.
         OSError: it cannot be read.
     """
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise MovedError
     sha, last = hashlib.sha256(), b""
     for chunk in _chunks(descriptor, size):
         if last:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from headgated.core.source import RootState
+from headgated.effects import kernel
 from headgated.effects.scan.reading import OPEN_DIRECTORY, opened
 
 _OPEN_ROOT = OPEN_DIRECTORY & ~os.O_NOFOLLOW
@@ -64,8 +65,26 @@ def open_below(root: str, path: bytes, flags: int) -> Iterator[int]:
     Raises:
         OSError: it cannot be opened.
     """
-    *directories, name = path.split(b"/")
     here = os.open(root, _OPEN_ROOT)
+    try:
+        with _opened_below(here, path, flags) as descriptor:
+            yield descriptor
+    finally:
+        os.close(here)
+
+
+@contextmanager
+def _opened_below(here: int, path: bytes, flags: int) -> Iterator[int]:
+    """Open by one call where the kernel follows no symlink for us, else directory by directory."""
+    if kernel.has_openat2():
+        descriptor = kernel.open_at(here, path, flags, kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+        return
+    *directories, name = path.split(b"/")
+    here = os.dup(here)
     try:
         for directory in directories:
             below = os.open(directory, OPEN_DIRECTORY, dir_fd=here)

@@ -7,11 +7,9 @@ watcher marks everything now and then.
 
 from __future__ import annotations
 
-import stat
 import time
 from collections.abc import Iterator
 from itertools import chain, islice
-from os import fstat
 from threading import Lock
 
 from headgated.core.errors import DeploymentFailedError, LimitError, SourceMovedError
@@ -19,6 +17,7 @@ from headgated.core.paths import escape
 from headgated.core.source import RootState, ScanFault, Snapshot
 from headgated.core.tree import EMPTY, Directory, Entry, diff
 from headgated.effects.scan.dirty import dirty_tree
+from headgated.effects.scan.fresh import Fresh
 from headgated.effects.scan.known import Known
 from headgated.effects.scan.limits import ScanLimits
 from headgated.effects.scan.reading import MOVED, OPEN_FILE, MovedError, read_known
@@ -48,6 +47,7 @@ class Source:
         self._trusted = True
         self._scanning = Lock()
         self._known = Known()
+        self._fresh = Fresh()
         self._last = Snapshot(
             EMPTY, RootState.ABSENT, None, is_mount=False, faults=(), settled=True, scanned_at=0.0
         )
@@ -94,25 +94,26 @@ class Source:
             SourceMovedError: it is not what `entry` says any more.
             DeploymentFailedError: it cannot be read (reason UNREADABLE).
         """
-        shown = escape(path)
-        moved = SourceMovedError(
-            f"cannot read {shown}: it changed since the source was scanned",
-            hint="deploy again",
-            paths=[shown],
-        )
         try:
             with open_below(self.root, path, OPEN_FILE) as descriptor:
-                if not stat.S_ISREG(fstat(descriptor).st_mode):
-                    raise moved
                 yield from read_known(descriptor, entry.size, entry.digest)
         except MovedError:
-            raise moved from None
+            raise _moved(path) from None
         except OSError as error:
             if error.errno in MOVED:
-                raise moved from error
+                raise _moved(path) from error
+            shown = escape(path)
             raise DeploymentFailedError(
                 f"cannot read {shown}: {error.strerror}", reason="UNREADABLE", paths=[shown]
             ) from error
+
+    def forget_contents(self) -> None:
+        """Let go of contents in memory, if they are many: who wanted them has them by now."""
+        self._fresh.shrink()
+
+    def recall(self, digest: bytes) -> bytes | None:
+        """Return a content that was read for one of the last snapshots, if it is still in memory; whatever is there now."""
+        return self._fresh.get(digest)
 
     def _take_marks(self) -> tuple[frozenset[bytes], bool]:
         with self._marking:
@@ -149,7 +150,7 @@ class Source:
         """Look once; return the snapshot if it can be believed, else the paths that were new."""
         if root.state != RootState.OK:
             return self._unavailable(root)
-        before, sweep = self._known, Sweep(self._limits, trust=trust)
+        before, sweep = self._known, Sweep(self._limits, trust=trust, fresh=self._fresh)
         try:
             after = sweep.run(root.descriptor, before, dirty_tree(marked))
         except LimitError as error:
@@ -172,3 +173,10 @@ class Source:
     ) -> Snapshot:
         self._last = Snapshot(tree, root.state, root.identity, root.is_mount, faults, settled, time.time())
         return self._last
+
+
+def _moved(path: bytes) -> SourceMovedError:
+    shown = escape(path)
+    return SourceMovedError(
+        f"cannot read {shown}: it changed since the source was scanned", hint="deploy again", paths=[shown]
+    )

@@ -16,6 +16,7 @@ from headgated.core.ignore import DEFAULT_RULES, IGNORE_FILE, Rules
 from headgated.core.paths import join
 from headgated.core.tree import EMPTY, Entry, Kind
 from headgated.effects.scan.dirty import Dirty
+from headgated.effects.scan.fresh import Fresh
 from headgated.effects.scan.ignore_file import find_ignore_file, read_ignore_file
 from headgated.effects.scan.known import Draft, Known
 from headgated.effects.scan.limits import ScanLimits
@@ -35,16 +36,22 @@ from headgated.effects.scan.refusal import refused_directory, refused_leaf, unre
 class Sweep:
     """One look.
 
+    Args:
+        limits: beyond them, parts of the source are faults.
+        trust: do not open files whose signature is the known one.
+        fresh: takes in the small contents that are read, by digest.
+
     Attributes:
         moved: paths that changed while they were looked at.
         names: how many names were looked at; from two on, only another look can tell whether they belong together.
     """
 
-    def __init__(self, limits: ScanLimits, *, trust: bool = True) -> None:
+    def __init__(self, limits: ScanLimits, *, trust: bool = True, fresh: Fresh | None = None) -> None:
         self.moved: list[bytes] = []
         self.names = 0
         self._limits = limits
         self._trust = trust
+        self._fresh = fresh
         self._accepted = 0
         self._numbers: dict[int, int] = {}
 
@@ -164,7 +171,7 @@ class Sweep:
             if signature(look(here, name)) != expected:
                 raise MovedError
             return self._entry(Kind.SYMLINK, found, target=target)
-        digest, template = digest_unmoved(here, name, expected)
+        digest, template = digest_unmoved(here, name, expected, self._fresh)
         return self._entry(Kind.FILE, found, digest=digest, template=template)
 
     def _entry(

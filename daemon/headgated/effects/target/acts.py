@@ -10,6 +10,7 @@ import os
 
 from headgated.effects import kernel
 
+_UNNAMED_FILE = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -23,6 +24,14 @@ class Acts:
     def create(self, directory: int, name: bytes) -> int:
         """Make a new empty file that only we can read, and return its descriptor."""
         return os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
+
+    def create_unnamed(self, directory: int) -> int:
+        """Make a new empty file that only we can reach, on the file system of a directory; return its descriptor."""
+        return os.open(b".", _UNNAMED_FILE, 0o600, dir_fd=directory)
+
+    def give_name(self, fd: int, directory: int, name: bytes) -> None:
+        """Give a file without a name one, if that is free."""
+        os.link(b"/proc/self/fd/%d" % fd, name, dst_dir_fd=directory, follow_symlinks=True)
 
     def write(self, fd: int, content: bytes | memoryview) -> int:
         """Write what fits; return how many bytes did."""

@@ -23,6 +23,7 @@ from headgated.effects.target.repair import Repair
 from headgated.effects.target.site import Site
 from headgated.effects.target.survey import state_of_content
 from headgated.effects.target.syncs import sync_directories
+from headgated.effects.target.unnamed import Unnamed
 from headgated.effects.target.verdict import State
 
 log = logging.getLogger("headgated.target")
@@ -31,9 +32,9 @@ log = logging.getLogger("headgated.target")
 class Applier:
     """Applies staged steps."""
 
-    def __init__(self, site: Site) -> None:
-        """Take what to work with; one applier for one deployment."""
-        self._site = site
+    def __init__(self, site: Site, unnamed: Unnamed | None = None) -> None:
+        """Take what to work with, and what has no name yet; one applier for one deployment."""
+        self._site, self._unnamed = site, unnamed
         self._staged: dict[bytes, tuple[os.stat_result, bytes | None]] = {}
 
     def run(self, planned: Sequence[Step]) -> None:
@@ -45,6 +46,8 @@ class Applier:
                 not, and `Target.recover` has to be tried again.
         """
         self._site.changed = set()
+        if self._unnamed is not None:
+            self._unnamed.wait()
         try:
             for step in planned:
                 self._perform(step)
@@ -85,6 +88,8 @@ class Applier:
 
     def _put(self, step: Put) -> None:
         site = self._site
+        if self._unnamed is not None:
+            self._unnamed.name(site, step)
         staged = site.look(step.temp)
         before = site.look(step.path)
         if staged is None or (before is None) != (step.expected is None):

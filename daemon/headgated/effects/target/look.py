@@ -41,6 +41,8 @@ class Lens:
         self._known: dict[bytes, bytes] = {}
         self.fine_times: dict[int, bool] = {}
         """For each device that was tried: whether it gives every looked-at change its own ctime."""
+        self.unnamed: dict[int, bool] = {}
+        """For each device that was asked: whether files can be staged there without a name."""
 
     def entry(self, directory: int, name: bytes, path: bytes) -> Entry | None:
         """Return what `name` in the open directory is; None where there is nothing.

@@ -18,6 +18,7 @@ from headgated.effects import kernel
 from headgated.effects.beneath import GONE
 from headgated.effects.target.failure import failed, moved, refused, show
 from headgated.effects.target.site import Site
+from headgated.effects.target.unnamed import fits
 
 RESERVE = 256 * 1024
 """Bytes that a deployment leaves free."""
@@ -26,8 +27,8 @@ _LONGEST_PATH = 4095
 _LONGEST_NAME = 255
 
 
-def probe(site: Site, root: bytes, changes: Iterable[Change]) -> None:
-    """Check that the changes can be made.
+def probe(site: Site, root: bytes, changes: Iterable[Change]) -> bool:
+    """Check that the changes can be made; return whether what they bring can be staged without a name (`unnamed.fits`).
 
     Raises:
         DeploymentFailedError: NAME_TOO_LONG, READ_ONLY, NOT_WRITABLE, MOUNT_POINT, NO_SPACE; the paths are all there are.
@@ -44,6 +45,7 @@ def probe(site: Site, root: bytes, changes: Iterable[Change]) -> None:
         "unmount it, or leave this path out of the source",
     )
     _space(site, planned)
+    return fits(site, planned)
 
 
 def _refuse_each(paths: list[bytes], reason: str, what: str, hint: str) -> None:

@@ -1,7 +1,7 @@
 """Makes what is to be put, whole and on disk, under temporary names beside its destination.
 
 Nothing that readers look at changes here. Each file is written, given its owner and bits, and synced before `run` returns;
-many files are synced together.
+many files are synced together. A few may be staged without a name (`unnamed`); they are still being synced then.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from headgated.effects.target.look import open_file
 from headgated.effects.target.metadata import dress, dress_link
 from headgated.effects.target.site import Site
 from headgated.effects.target.syncs import Syncs
+from headgated.effects.target.unnamed import Unnamed
 
 _TICKS = 8
 """Changes in a row, all within microseconds: a clock that ticks every millisecond cannot tell them apart."""
@@ -33,9 +34,14 @@ class Stager:
     """Stages the puts of one deployment."""
 
     def __init__(
-        self, site: Site, read: Callable[[Change], Iterable[bytes]], progress: Callable[[int], None]
+        self,
+        site: Site,
+        read: Callable[[Change], Iterable[bytes]],
+        progress: Callable[[int], None],
+        unnamed: Unnamed | None = None,
     ) -> None:
-        """Take what gives the content of a change, and what is told how many files are staged."""
+        """Take what gives the content of a change, what is told how many files are staged, and what holds those without a name."""
+        self._unnamed = unnamed
         self._site, self._read, self._progress = site, read, progress
         self._acts = site.acts
         self._done = 0
@@ -61,6 +67,11 @@ class Stager:
             raise
 
     def _stage(self, puts: list[Put], begun: list[Put]) -> None:
+        if self._unnamed is not None:
+            for put in puts:
+                self._path = put.path
+                self._make_unnamed(put, self._unnamed)
+            return
         count = len(puts) + sum(len(put.members) for put in puts)
         syncs = Syncs(self._site, dict.fromkeys(parent(put.path) for put in puts), count)
         try:
@@ -118,21 +129,37 @@ class Stager:
         self._done += 1
         self._progress(self._done)
 
+    def _make_unnamed(self, put: Put, unnamed: Unnamed) -> None:
+        directory = self._site.beneath.directory(parent(put.path))
+        fd = self._acts.create_unnamed(directory)
+        try:
+            self._fill(fd, Change(put.path, put.expected, put.wanted), put.wanted, directory)
+        except BaseException:
+            os.close(fd)
+            raise
+        unnamed.add(self._site, put, fd)
+        self._done += 1
+        self._progress(self._done)
+
     def _make_file(self, change: Change, wanted: Entry, directory: int, temp: bytes, syncs: Syncs) -> None:
         fd = self._acts.create(directory, temp.rpartition(b"/")[2])
         try:
-            self._write(fd, change, wanted)
-            replaced = self._replaced(change, directory)
-            try:
-                there = dress(self._acts, fd, change.path, wanted, change.expected, replaced)
-            finally:
-                if replaced is not None:
-                    os.close(replaced)
-            there = self._learn_times(fd, there)
+            there = self._fill(fd, change, wanted, directory)
             self._site.lens.remember(temp, there, wanted.digest, time.time_ns())
             syncs.add(change.path, fd)
         finally:
             os.close(fd)
+
+    def _fill(self, fd: int, change: Change, wanted: Entry, directory: int) -> os.stat_result:
+        """Give a new file its content and all attributes; return its stat then."""
+        self._write(fd, change, wanted)
+        replaced = self._replaced(change, directory)
+        try:
+            there = dress(self._acts, fd, change.path, wanted, change.expected, replaced)
+        finally:
+            if replaced is not None:
+                os.close(replaced)
+        return self._learn_times(fd, there)
 
     def _write(self, fd: int, change: Change, wanted: Entry) -> None:
         digest = hashlib.sha256()

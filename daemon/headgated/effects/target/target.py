@@ -26,6 +26,7 @@ from headgated.effects.target.repair import Repair
 from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneath
 from headgated.effects.target.site import Site
 from headgated.effects.target.stage import Stager
+from headgated.effects.target.unnamed import Unnamed
 from headgated.effects.target.verdict import Verdict, forward
 from headgated.effects.target.whole import LEEWAY, Whole
 
@@ -60,6 +61,8 @@ class Target:
         self._acts = acts or Acts()
         self._openat2 = openat2
         self._lens = Lens()
+        self._unnamed: Unnamed | None = None
+        """What was staged without a name."""
 
     def observe(self, paths: Iterable[bytes]) -> dict[bytes, Entry | None]:
         """Return what is at each path, with all attributes; None where there is nothing, or no directory to be in.
@@ -105,22 +108,33 @@ class Target:
         with self._site() as site:
             yield from read_verified(site, path, expected)
 
-    def prepare(self, changes: Iterable[Change]) -> None:
+    def prepare(self, changes: Iterable[Change]) -> bool:
         """Make the target directory if there is none, and check that the changes can be made.
+
+        Returns:
+            Whether they can be staged without leaving anything behind in a crash before `apply` (see `stage`).
 
         Raises:
             DeploymentFailedError: NAME_TOO_LONG, READ_ONLY, NOT_WRITABLE, MOUNT_POINT, NO_SPACE, with every path.
             TargetMovedError: a directory that the plan counted on is gone.
         """
+        try:
+            with self._site() as site:
+                return probe(site, self._root, changes)
+        except DeploymentFailedError as error:
+            if error.reason != TARGET_MISSING:
+                raise
         make_root(self._root)
         with self._site() as site:
-            probe(site, self._root, changes)
+            return probe(site, self._root, changes)
 
     def stage(
         self,
         steps: Sequence[Step],
         read: Callable[[Change], Iterable[bytes]],
         progress: Callable[[int], None] = lambda _done: None,
+        *,
+        unnamed: bool = False,
     ) -> None:
         """Make everything that is to be put, under temporary names, whole and on disk.
 
@@ -130,13 +144,21 @@ class Target:
             steps: of `core.steps.steps`.
             read: gives the content of a change; it must be what `change.wanted` says.
             progress: called with the number of files staged so far, after each.
+            unnamed: leave nothing behind, where `prepare` said so: what is staged gets its names in `apply`, and its sync goes
+                on beside what is done until then; `apply` begins with waiting for it.
 
         Raises:
             DeploymentFailedError: NO_SPACE, QUOTA, METADATA, PERMISSION, IO_ERROR, ...
             SourceMovedError: the content is another. TargetMovedError: what it was to replace is gone.
         """
         with self._site() as site:
-            Stager(site, read, progress).run(steps)
+            if unnamed:
+                self._unnamed = Unnamed()
+            try:
+                Stager(site, read, progress, self._unnamed).run(steps)
+            except BaseException:
+                self._let_go()
+                raise
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Bring everything to its place, and bring that to the disk.
@@ -148,8 +170,17 @@ class Target:
             DeploymentFailedError: UNDO_FAILED, not everything could be undone; then `recover` must be called until it
                 succeeds. Any other reason: a call failed and everything is as before.
         """
-        with self._site() as site:
-            Applier(site).run(steps)
+        try:
+            with self._site() as site:
+                Applier(site, self._unnamed).run(steps)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close what was staged without a name."""
+        unnamed, self._unnamed = self._unnamed, None
+        if unnamed is not None:
+            unnamed.close()
 
     def finish(self, steps: Sequence[Step]) -> list[str]:
         """Remove what was replaced and the directories that are empty now; return notes on what stays.
@@ -238,6 +269,7 @@ class Target:
         Raises:
             DeploymentFailedError: something cannot be removed.
         """
+        self._let_go()
         prefix = OWN_PREFIX + token.encode("ascii") + b"-"
         self._sweep_built(token)
         with _none_if_missing(), self._site() as site:

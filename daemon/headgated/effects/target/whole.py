@@ -78,8 +78,11 @@ class Whole:
         self._carried: Inventory | None = None
         self._notes: list[str] = []
 
-    def prepare(self, changes: Iterable[Change]) -> None:
+    def prepare(self, changes: Iterable[Change]) -> bool:
         """Check that the directory can be exchanged; make those above it that are missing.
+
+        Returns:
+            False: what `stage` builds lies beside the target, and a crash leaves it there for `Target.sweep`.
 
         Raises:
             DeploymentFailedError: MOUNT_POINT, NOT_WRITABLE, READ_ONLY, CROSS_DEVICE, with every path.
@@ -99,12 +102,15 @@ class Whole:
                 hint=found[0].hint,
                 paths=[os.fsdecode(obstacle.path) for obstacle in found],
             )
+        return False
 
     def stage(
         self,
         steps: Sequence[Step],
         read: Callable[[Change], Iterable[bytes]],
         progress: Callable[[int], None] = lambda _done: None,
+        *,
+        unnamed: bool = False,  # noqa: ARG002 - as `Target.stage` has it; `prepare` never says so
     ) -> None:
         """Build the new directory, whole and on disk. On an error what was built is left for `Target.sweep`.
 
