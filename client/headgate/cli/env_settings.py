@@ -34,7 +34,9 @@ _POLICIES = (
         "--undefined", type=click.Choice(UNDEFINED), help="What to do with undeclared names. Default: keep."
     ),
     click.option(
-        "--strategy", type=click.Choice(STRATEGIES), help="How changes reach the target. Default: in-place."
+        "--strategy",
+        type=click.Choice(STRATEGIES),
+        help="How changes reach the target: file by file (in-place, the default), or the whole directory at once (atomic).",
     ),
     click.option(
         "--drift", type=click.Choice(DRIFT), help="What to do about edits at the target. Default: report."

@@ -718,3 +718,15 @@ def test_old_directory_stays_whole_for_a_moment(root: Path) -> None:
     finishing.join()
     assert os.listdir(held) == []
     os.close(held)
+
+
+def test_old_directory_that_cannot_be_removed_is_named(root: Path) -> None:
+    fresh(root)
+    acts = Faulty()
+    whole, plan = staged(root, OLD, NEW, acts)
+    whole.apply(plan)
+    acts.fail("remove_directory", errno.EIO)
+    notes = whole.finish(plan)
+    assert any("Input/output error" in note for note in notes)
+    assert any(f".headgate-{TOKEN}-old" in note for note in notes)
+    assert look(root) == NEW, "the marker is gone all the same"

@@ -71,7 +71,7 @@ class Carrier:
         """Give a directory of the new tree what the old one has.
 
         Raises:
-            DeploymentFailedError: METADATA, PERMISSION. TargetMovedError: the old one is gone.
+            DeploymentFailedError: METADATA, CANNOT_CARRY. TargetMovedError: the old one is gone.
         """
         try:
             old, new = self._old.beneath.directory(path), self._new.beneath.directory(path)

@@ -16,6 +16,7 @@ from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape
 from headgated.core.tree import Entry, Kind
 from headgated.effects.target.acts import Acts
+from headgated.effects.target.failure import show
 
 ACL = "system.posix_acl_access"
 _DEFAULT_ACL = "system.posix_acl_default"
@@ -88,7 +89,7 @@ def dress_like(acts: Acts, fd: int, path: bytes, model: int) -> None:
     """Give a directory the owner, bits, attributes and access control lists of another.
 
     Raises:
-        DeploymentFailedError: METADATA, something could not be given; PERMISSION, the owner.
+        DeploymentFailedError: METADATA, something could not be given; CANNOT_CARRY, the owner.
         OSError: another call failed.
     """
     there, like = os.fstat(fd), os.fstat(model)
@@ -98,7 +99,13 @@ def dress_like(acts: Acts, fd: int, path: bytes, model: int) -> None:
         try:
             acts.chown(fd, uid, gid)
         except PermissionError as error:
-            raise _not_given(path, uid, gid) from error
+            shown = show(path)
+            raise DeploymentFailedError(
+                f"cannot carry {shown} along: only root may give a directory to its owner (EPERM)",
+                reason="CANNOT_CARRY",
+                hint="run the daemon as root or with CAP_CHOWN, or use strategy in-place",
+                paths=[shown],
+            ) from error
     wanted = attributes_of(model)
     for name in attributes_of(fd).keys() - wanted.keys():
         acts.drop_attribute(fd, name)

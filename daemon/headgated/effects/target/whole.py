@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from headgated.core.errors import DeploymentFailedError, HeadgateError
-from headgated.core.paths import parent
+from headgated.core.paths import escape, parent
 from headgated.core.plan import Change
 from headgated.core.steps import Step, found_by, touched
 from headgated.effects import kernel
@@ -160,10 +160,15 @@ class Whole:
         try:
             with self._errors("remove what was replaced in", b""), self._berth() as berth:
                 ending = Ending(berth, self._lens, steps, self._carried)
-                ending.complete()
-                return [*self._notes, *ending.notes]
+                try:
+                    ending.complete()
+                finally:
+                    self._notes += ending.notes
+                    if berth.look(berth.old) is not None:
+                        self._notes.append(f"what is left of it lies beside the target: {escape(berth.old)}")
         except DeploymentFailedError as error:
-            return [*self._notes, error.message]
+            self._notes.append(error.message)
+        return self._notes
 
     def _carry(self, old: Site | None, new: Site) -> Carrier | None:
         if old is None:
