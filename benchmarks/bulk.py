@@ -59,8 +59,8 @@ def run(setting: Setting) -> Result:
         samples = Samples()
         base = setting.fresh(f"bulk-{size.files}") / "base"
         trees.grow(base, size.files, size.bytes)
-        for number in range(size.rounds):
-            setting.say(f"bulk: {size}, round {number + 1} of {size.rounds}")
+        for number in setting.rounds(size.rounds, 1 / len(sizes)):
+            setting.say(f"bulk: {size}, round {number + 1} of up to {size.rounds}")
             _round(base.parent / f"round{number}", base, size, samples)
         result.tables.append(_table(size, samples))
         _judge(result, size, samples)
@@ -229,7 +229,7 @@ def _check(name: str, source: Path, target: Path) -> None:
 
 def _table(size: Size, samples: Samples) -> Table:
     heads = ["", "first", "µs a file", "x limit", "nothing", "1 %", "x rsync --fsync", "rollback"]
-    table = Table(f"{size}, {size.rounds} rounds (milliseconds)", heads)
+    table = Table(f"{size}, {samples.count('memory')} rounds (milliseconds)", heads)
     for name in [*_programs(), HEADGATE]:
         first = samples.median(f"{name}/first")
         table.row(

@@ -63,8 +63,11 @@ def run(setting: Setting) -> Result:
             home = setting.fresh(f"latency-{size}")
             contestants = list(_contestants(home, size, stack, result))
             rounds, changes = (3, 15) if setting.quick else (5, 20)
-            for _ in range(rounds):
+            done = 0
+            for _ in setting.rounds(rounds, 1 / len(sizes)):
+                done += 1
                 _round(contestants, samples, changes)
+            table.title += f", {done} rounds"
             for one in contestants:
                 _fill(table, one, samples)
                 for kind in KINDS:

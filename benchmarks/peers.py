@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import time
@@ -132,7 +131,8 @@ def inotifywait(how: str) -> Peer:
     """Return the loop that people write: inotifywait, then rsync of the one `file` or of the `tree`."""
 
     def start(self: Peer) -> None:
-        subprocess.run(["rsync", "-a", f"{self.source}/", f"{self.target}/"], check=True)
+        only_directories = ["-f", "+ */", "-f", "- *"] if how == "file" else []
+        subprocess.run(["rsync", "-a", *only_directories, f"{self.source}/", f"{self.target}/"], check=True)
         source, target = shlex.quote(str(self.source)), shlex.quote(str(self.target))
         action = (
             f'rsync -a "{self.source}/$file" {target}/"$file"'
@@ -154,7 +154,6 @@ def watchman() -> Peer:
     """Return watchman with a trigger that runs rsync on the files it names; its settle time is 20 ms."""
 
     def start(self: Peer) -> None:
-        subprocess.run(["rsync", "-a", f"{self.source}/", f"{self.target}/"], check=True)
         socket = self.home / "w"
         self.run(
             "watchman",
@@ -197,8 +196,3 @@ def _runs_rsync_to(pid: str, target: Path) -> bool:
 
 def _lua(path: Path) -> str:
     return json.dumps(str(path))
-
-
-def installed(*names: str) -> bool:
-    """Tell whether all these programs are there."""
-    return all(shutil.which(name) for name in names)

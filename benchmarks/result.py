@@ -72,7 +72,9 @@ class Result:
 
     def goal(self, what: str, measured: float, most: float, unit: str = "x") -> None:
         """Add a figure that must not be above `most`."""
-        self.goals.append(Goal(what, f"<= {most:g} {unit}", f"{measured:.3g} {unit}", measured <= most))
+        self.goals.append(
+            Goal(what, f"<= {most:g} {unit}".strip(), f"{measured:.3g} {unit}".strip(), measured <= most)
+        )
 
     def goal_least(self, what: str, measured: float, least: float, unit: str) -> None:
         """Add a figure that must not be below `least`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,23 @@ class Setting:
     directory: Path
     """Empty at the start, removed at the end; on the file system that is measured."""
     quick: bool
+    minutes: float = 10.0
+    """How long the rounds of one benchmark may take, about."""
     _began: float = field(default_factory=time.monotonic)
+
+    def rounds(self, wanted: int, share: float = 1.0) -> Iterator[int]:
+        """Yield the numbers of the rounds: as many as are wanted, fewer where the time does not suffice, one at least.
+
+        Args:
+            wanted: how many.
+            share: of the minutes that one benchmark may take.
+        """
+        began = time.monotonic()
+        for number in range(wanted):
+            each = (time.monotonic() - began) / number if number else 0.0
+            if time.monotonic() - began + each > self.minutes * 60 * share:
+                return
+            yield number
 
     def fresh(self, name: str) -> Path:
         """Make a directory that nobody has used before."""
