@@ -20,10 +20,12 @@ TIMES ?= 1000
 SECONDS ?= 3600
 EVERY ?= 60
 
-# QUICK=1: `make bench` at small sizes; ONLY=latency: one benchmark of it; MINUTES=3: about how long the rounds of one may take.
+# QUICK=1: `make bench` at small sizes; ONLY=latency: one benchmark of it; MINUTES=3: about how long the rounds of one may take;
+# MOST=10000: files in the largest tree.
 QUICK ?=
 ONLY ?=
 MINUTES ?=
+MOST ?=
 BENCH := build/bench
 LIMITS := $(patsubst benchmarks/limits/%.c,$(BENCH)/%,$(wildcard benchmarks/limits/*.c))
 CC ?= cc
@@ -65,7 +67,7 @@ soak: $(READY) ## keep a daemon busy for SECONDS=3600 and print what it takes
 	@$(BIN)/python -m tests.torture.soak --seconds $(SECONDS) --every $(EVERY)
 
 bench: $(READY) $(LIMITS) ## measure speed beside peers and limits, write docs/performance.md; QUICK=1, ONLY=latency
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(addprefix --only ,$(ONLY)) $(addprefix --minutes ,$(MINUTES))
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(addprefix --only ,$(ONLY)) $(addprefix --minutes ,$(MINUTES)) $(addprefix --most ,$(MOST))
 
 $(BENCH)/%: benchmarks/limits/%.c
 	@mkdir -p $(@D)

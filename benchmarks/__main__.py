@@ -44,7 +44,7 @@ def main() -> int:
     for name in options.only or BENCHMARKS:
         directory = Path(tempfile.mkdtemp(prefix="hgb-", dir=options.directory))
         try:
-            result = _run(name, Setting(directory, options.quick, options.minutes))
+            result = _run(name, Setting(directory, options.quick, options.minutes, options.most))
         except Exception as error:  # noqa: BLE001 - one that fails must not cost the others their figures
             print(f"cannot measure {name}: {error!r}", file=sys.stderr)
             failed = True
@@ -72,6 +72,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, few rounds")
     parser.add_argument("--only", action="append", choices=BENCHMARKS, help="this one; may be said again")
+    parser.add_argument("--most", type=int, default=100_000, help="files in the largest tree (100000)")
     parser.add_argument(
         "--minutes", type=float, default=10.0, help="about how long the rounds of one benchmark may take (10)"
     )

@@ -53,6 +53,7 @@ class Size:
 def run(setting: Setting) -> Result:
     """Measure at each size."""
     sizes = [Size(2_000, 4096, 3)] if setting.quick else [Size(10_000, 4096, 5), Size(100_000, 1024, 3)]
+    sizes = [size for size in sizes if size.files <= setting.most]
     result = Result("bulk", TITLE, HOW, missing=machine.without("rsync"))
     for size in sizes:
         setting.say(f"bulk: {size}")

@@ -46,7 +46,7 @@ def run(setting: Setting) -> Result:
     setting.say("computing: rendering")
     result.tables.append(_rendering(setting.fresh("computing"), rounds, result))
     setting.say("computing: planning")
-    result.tables.append(_planning(10_000 if setting.quick else 100_000, rounds))
+    result.tables.append(_planning(10_000 if setting.quick else max(10_000, setting.most), rounds))
     setting.say("computing: settings")
     result.tables.append(_settings(rounds))
     return result

@@ -22,7 +22,7 @@ def run(setting: Setting) -> Result:
     result = Result("counts", TITLE, HOW, missing=machine.without("strace"))
     if result.missing:
         return result
-    sizes = (1_000, 2_000) if setting.quick else (1_000, 100_000)
+    sizes = (1_000, 2_000) if setting.quick else (1_000, max(2_000, setting.most))
     costs = {}
     for size in sizes:
         setting.say(f"counts: {size:,} files")

@@ -29,7 +29,7 @@ UNITS = ("s", "MB", "ms", "ms", "ms", "ms")
 
 def run(setting: Setting) -> Result:
     """Measure at each size."""
-    sizes = (200, 2_000) if setting.quick else (1_000, 10_000, 100_000)
+    sizes = (200, 2_000) if setting.quick else setting.sizes(1_000, 10_000, 100_000)
     result = Result("records", TITLE, HOW)
     samples = Samples()
     for size in sizes:

@@ -18,7 +18,13 @@ class Setting:
     quick: bool
     minutes: float = 10.0
     """How long the rounds of one benchmark may take, about."""
+    most: int = 100_000
+    """Files in the largest tree."""
     _began: float = field(default_factory=time.monotonic)
+
+    def sizes(self, *sizes: int) -> tuple[int, ...]:
+        """Return those sizes of trees that are asked for, the smallest in any case."""
+        return tuple(size for size in sizes if size <= max(self.most, sizes[0]))
 
     def rounds(self, wanted: int, share: float = 1.0) -> Iterator[int]:
         """Yield the numbers of the rounds: as many as are wanted, fewer where the time does not suffice, one at least.
