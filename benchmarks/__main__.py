@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ DOCUMENT = HERE.parent / "docs" / "performance.md"
 def main() -> int:
     """Run what was asked for; 1 where some benchmark could not be carried out."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # What was started is ended on the way out.
     failed = False
     for name in options.only or BENCHMARKS:
         directory = Path(tempfile.mkdtemp(prefix="hgb-", dir=options.directory))
