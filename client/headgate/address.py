@@ -1,6 +1,6 @@
 """Where the daemon listens, and why it cannot be reached there.
 
-An address is the path of a Unix socket, plain or as `unix:PATH`. Without one it is taken from HEADGATE_ADDRESS, then it is the
+An address is the path of a Unix socket, plain or as `unix:PATH`, or `tls:HOST:PORT` (see `headgate.remote`). Without one it is taken from HEADGATE_ADDRESS, then it is the
 system's socket, then the user's. Nothing here talks gRPC.
 """
 
@@ -13,8 +13,12 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from headgate.errors import Fault, ForbiddenError, HeadgateError, InvalidRequestError, UnreachableError
+
+if TYPE_CHECKING:
+    from headgate.remote import TlsFiles
 
 SYSTEM_SOCKET = "/run/headgate/headgate.sock"
 VARIABLE = "HEADGATE_ADDRESS"
@@ -28,22 +32,33 @@ _PROBE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A Unix socket that a daemon may listen on."""
+    """Where a daemon may listen: here, a Unix socket."""
 
     path: str
-    """Absolute."""
+    """Absolute; of a remote one: host and port."""
     origin: str = ""
     """Where it was taken from, for people; empty where the caller gave it."""
 
     @classmethod
-    def find(cls, given: str | None = None, environ: Mapping[str, str] = os.environ) -> Address:
+    def find(
+        cls,
+        given: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+        tls: TlsFiles | None = None,
+    ) -> Address:
         """Return the address to use: the one given, the environment's, the system's, the user's.
 
         The system's socket is taken unless it is not there and the user's is.
 
         Raises:
-            InvalidRequestError: it is no path of a Unix socket, or longer than the kernel takes.
+            InvalidRequestError: it is no path of a Unix socket, or longer than the kernel takes, or on the network without
+                certificates.
         """
+        wanted, field = (given, "address") if given else (environ.get(VARIABLE, ""), VARIABLE)
+        if wanted.startswith("tls:"):
+            from headgate.remote import remote  # noqa: PLC0415 -- most talk to the daemon of their own machine
+
+            return remote(wanted, field, tls, environ)
         if given:
             return cls(_path(given, "address"))
         if environ.get(VARIABLE):
@@ -61,6 +76,10 @@ class Address:
         from urllib.parse import quote  # noqa: PLC0415 -- rarely needed, and slow to import
 
         return f"unix:{quote(os.fsencode(self.path))}"
+
+    def identity(self) -> tuple[bytes, bytes, bytes] | None:
+        """Return what TLS takes (authority, private key, certificate); None: there is none of it here."""
+        return None
 
     def trouble(self, why: str = "") -> HeadgateError:
         """Find out why nobody answers here, by looking at the socket and knocking at it.
@@ -116,7 +135,7 @@ class Address:
 
 def _path(given: str, field: str) -> str:
     if _HOST_AND_PORT.fullmatch(given) or _OTHER_SCHEME.match(given):
-        raise _invalid(field, f"must be the path of a Unix socket (got {given!r:.120})")
+        raise _invalid(field, f"must be the path of a Unix socket, or tls:HOST:PORT (got {given!r:.120})")
     path = given
     if given.startswith("unix:"):
         path = given.removeprefix("unix:")

@@ -28,6 +28,7 @@ from headgate.channel import grpc, open_async_channel
 from headgate.errors import HeadgateError, TimedOutError, UnreachableError
 from headgate.patience import Continuation, Repeating, closed, no_answer, still_running
 from headgate.refusal import Failure, refusal
+from headgate.remote import TlsFiles
 from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2
 
 __all__ = ["AsyncClient"]
@@ -41,15 +42,19 @@ class AsyncClient:
     """A connection to the daemon, for asyncio.
 
     Args:
-        address: path of the daemon's socket, plain or as `unix:PATH`; None: HEADGATE_ADDRESS, the system's, the user's.
+        address: path of the daemon's socket, plain or as `unix:PATH`, or `tls:HOST:PORT`; None: HEADGATE_ADDRESS, the system's,
+            the user's.
         timeout: seconds that a call may take, repeats included.
+        tls: certificates for an address on the network; None: those that HEADGATE_TLS_... name.
 
     Every method raises a class of `headgate.errors` and nothing else of the transport: UnreachableError and TimedOutError any
     of them, the others as documented there.
     """
 
-    def __init__(self, address: str | None = None, *, timeout: float = 10.0) -> None:
-        self.address = Address.find(address)
+    def __init__(
+        self, address: str | None = None, *, timeout: float = 10.0, tls: TlsFiles | None = None
+    ) -> None:
+        self.address = Address.find(address, tls=tls)
         self._timeout = timeout
         self._opened: grpc.aio.Channel | None = None
         self._met = False

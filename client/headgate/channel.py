@@ -36,6 +36,9 @@ _OPTIONS = (
 
 def open_channel(address: Address) -> grpc.Channel:
     """Return a channel to the daemon at `address`. Connects with the first call."""
+    identity = address.identity()
+    if identity is not None:
+        return grpc.secure_channel(address.target, grpc.ssl_channel_credentials(*identity), _OPTIONS)
     return grpc.insecure_channel(address.target, options=_OPTIONS)
 
 
@@ -43,4 +46,7 @@ def open_async_channel(address: Address) -> grpc.aio.Channel:
     """Return a channel for the asyncio loop that runs now. Connects with the first call."""
     import grpc.aio  # noqa: PLC0415 -- brings asyncio, which the command line does without
 
+    identity = address.identity()
+    if identity is not None:
+        return grpc.aio.secure_channel(address.target, grpc.ssl_channel_credentials(*identity), _OPTIONS)
     return grpc.aio.insecure_channel(address.target, options=_OPTIONS)

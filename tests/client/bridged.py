@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Self
 
 from headgate import AsyncClient
+from headgate.remote import TlsFiles
 
 
 @cache
@@ -26,8 +27,10 @@ def _await(work: Coroutine[Any, Any, Any]) -> Any:
 class Bridged:
     """`AsyncClient`, to be called from threads."""
 
-    def __init__(self, address: str | None = None, *, timeout: float = 10.0) -> None:
-        self._inner = AsyncClient(address, timeout=timeout)
+    def __init__(
+        self, address: str | None = None, *, timeout: float = 10.0, tls: TlsFiles | None = None
+    ) -> None:
+        self._inner = AsyncClient(address, timeout=timeout, tls=tls)
         self.address = self._inner.address
 
     def __enter__(self) -> Self:

@@ -73,7 +73,7 @@ def shared_options() -> list[click.Parameter]:
             type=click.Path(),
             expose_value=False,
             callback=_set_address,
-            help="The daemon's socket. Default: $HEADGATE_ADDRESS, the system's, your own.",
+            help="The daemon's socket, or tls:HOST:PORT. Default: $HEADGATE_ADDRESS, the system's, your own.",
         ),
     ]
 
