@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.harness import BIN, eventually
+from tests.torture.test_isolation import freezable
 
 from headgate import Client
 
@@ -36,6 +37,7 @@ class Service:
     def __init__(self, home: Path, **environment: str) -> None:
         self.home, self.socket = home, home / "public"
         self._environment = environment
+        (home / "headgated.toml").touch()
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(self.socket))
         self._listening.listen(64)
@@ -55,7 +57,7 @@ class Service:
                     str(self._listening.fileno()),
                     str(BIN / "headgated"),
                     "--config",
-                    os.devnull,
+                    str(self.home / "headgated.toml"),
                     "--state-dir",
                     str(self.home / "state"),
                 ],
@@ -167,6 +169,46 @@ def test_stopped_daemon_gives_no_sign_of_life(service: Service) -> None:
     assert len(service.hear()) == heard
     service.process.send_signal(signal.SIGCONT)
     eventually(lambda: len(service.hear()) > heard, what="a sign of life again")
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mkfs.ext4") is None or shutil.which("fsfreeze") is None,
+    reason="needs root, mkfs.ext4 and fsfreeze",
+)
+def test_disk_that_does_not_answer_is_told_and_not_taken_for_a_stuck_daemon(
+    service: Service, tmp_path: Path
+) -> None:
+    """A target's file system stands still for several times the watchdog's period: signs of life go on, and so do others."""
+    for name in ("slow", "well"):
+        (tmp_path / f"{name}.source").mkdir()
+        (tmp_path / f"{name}.source" / "f").write_text("one\n")
+    mount = tmp_path / "slow.target"
+    with freezable(mount, tmp_path / "image"):
+        service.start()
+        with Client(f"unix:{service.socket}", timeout=30) as client:
+            for name in ("slow", "well"):
+                target = str(mount / "here" if name == "slow" else tmp_path / "well.target")
+                client.create_environment(
+                    name, type="development", config_path=target, sources=[str(tmp_path / f"{name}.source")]
+                )
+            eventually((mount / "here" / "f").exists, what="the first deployment")
+            subprocess.run(["fsfreeze", "--freeze", mount], check=True)
+            (tmp_path / "slow.source" / "f").write_text("two\n")
+            eventually(
+                lambda: any("for slow waits since" in line for line in service.hear()),
+                within=30,
+                what="the status line to tell of the wait",
+            )
+            signs = service.hear().count("WATCHDOG=1")
+            eventually(lambda: service.hear().count("WATCHDOG=1") > signs + 12, what="signs of life")
+            (tmp_path / "well.source" / "f").write_text("two\n")
+            eventually(lambda: (tmp_path / "well.target" / "f").read_text() == "two\n", what="the other one")
+            assert "WATCHDOG=trigger" not in service.hear()
+            subprocess.run(["fsfreeze", "--unfreeze", mount], check=True)
+            eventually(lambda: (mount / "here" / "f").read_text() == "two\n", within=30, what="the slow one")
+        assert service.end() == 0
 
 
 def test_several_sockets_are_refused_with_a_reason(service: Service) -> None:

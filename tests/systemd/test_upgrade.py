@@ -33,6 +33,8 @@ def test_package_names_no_directory_of_the_machine_that_built_it(package: Path, 
         check=False,
     )
     assert found.stdout == ""
+    for page in ("man1/headgate.1.gz", "man8/headgated.8.gz"):
+        assert (tmp_path / "tree/usr/share/man" / page).is_file()
     scripts = [path for path in (tmp_path / "tree/opt/headgate/bin").iterdir() if not path.is_symlink()]
     assert {path.name for path in scripts} == {"headgate", "headgated"}
     assert {path.read_text().splitlines()[0] for path in scripts} == {"#!/opt/headgate/bin/python3"}

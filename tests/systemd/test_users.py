@@ -102,6 +102,31 @@ def test_another_instance_has_its_own_state_socket_and_configuration(machine: Ma
         machine.systemctl("stop", "headgated@blue.socket", "headgated@blue.service")
 
 
+def test_person_without_root_has_a_daemon_of_their_own(machine: Machine) -> None:
+    """By the units that `headgated install-units --user` writes, under their own systemd."""
+    machine.run("loginctl", "enable-linger", "member")
+    uid = machine.run("id", "-u", "member").stdout.strip()
+    runtime = f"/run/user/{uid}"
+    machine.wait_until("active", f"user@{uid}.service")
+    as_member = ("runuser", "-u", "member", "--", "env", f"XDG_RUNTIME_DIR={runtime}")
+    systemctl = (*as_member, "systemctl", "--user")
+    headgate = (*as_member, "headgate", "--socket", f"{runtime}/headgate/headgate.sock")
+    machine.run(*as_member, "headgated", "install-units", "--user", "--bin-dir", "/usr/bin")
+    machine.run(*systemctl, "daemon-reload")
+    machine.run(*systemctl, "enable", "--now", "headgated.socket", "headgated.service")
+    machine.run(*as_member, "mkdir", "-p", "/home/member/source")
+    machine.run(*as_member, "cp", "/etc/hostname", "/home/member/source/app.conf")
+    site = ("--source", "/home/member/source", "--target", "/home/member/target")
+    machine.run(*headgate, "env", "create", "mine", "--type", "development", *site)
+    arrived = machine.root / "home/member/target/app.conf"
+    eventually(arrived.exists, what="the first deployment")
+    machine.run(*systemctl, "reload", "headgated.service")
+    machine.run(*systemctl, "kill", "--signal=KILL", "headgated.service")
+    assert "mine" in machine.run(*headgate, "env", "list").stdout
+    assert arrived.stat().st_uid == int(uid)
+    machine.run("loginctl", "disable-linger", "member")
+
+
 def entries(machine: Machine, *matches: str) -> list[dict[str, str]]:
     """Return the journal's entries for these matches."""
     return [json.loads(line) for line in machine.journal(*matches, output="json").splitlines()]
