@@ -409,9 +409,12 @@ async def serve(app: App, ready: Callable[[App], Awaitable[None]] | None = None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # Not the end of a daemon that only just starts.
+    asked = asyncio.Event()  # Not the end of a daemon that only just starts, nor forgotten.
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
     async with app:
         loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(app.reload()))
+        if asked.is_set():
+            await app.reload()
         if ready is not None:
             await ready(app)
         await stop.wait()

@@ -11,7 +11,7 @@ import binascii
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -87,8 +87,9 @@ class Control:
             log.info("%s created environment %s", caller.user, name)
             return name
 
-        name = await self._once(draft.name, request_id, "create environment", request, create)
-        self._fleet.enlist(self._deployer.get_environment_config(name))
+        name = await self._once(
+            draft.name, request_id, "create environment", request, create, after=self._begin_work
+        )
         return await self.get_environment(name)
 
     def type_of(self, name: str) -> str | None:
@@ -132,8 +133,7 @@ class Control:
             log.info("%s changed environment %s (generation %d)", caller.user, name, changed.generation)
             return name
 
-        await self._once(name, request_id, "change environment", (name, change), save)
-        self._fleet.enlist(self._deployer.get_environment_config(name))
+        await self._once(name, request_id, "change environment", (name, change), save, after=self._begin_work)
         return await self.get_environment(name)
 
     async def delete_environment(
@@ -154,9 +154,10 @@ class Control:
             log.info("%s deleted environment %s", caller.user, name)
             return deployment_id
 
-        await self._fleet.dismiss(name)
         try:
-            return await self._once(name, request_id, verb, name, delete)
+            return await self._once(
+                name, request_id, verb, name, delete, before=partial(self._fleet.dismiss, name)
+            )
         except BaseException:
             self._fleet.enlist(environment)
             raise
@@ -324,7 +325,7 @@ class Control:
         deployment_id = await self._once(environment, order.request_id, verb, order, prepare, accepted)
         return await self.get_deployment(deployment_id)
 
-    async def _once(
+    async def _once(  # noqa: PLR0913 - a turn and all that belongs to it
         self,
         name: str,
         request_id: str,
@@ -332,8 +333,14 @@ class Control:
         request: object,
         action: Callable[[], str],
         accepted: Sequence[Job] = (),
+        *,
+        before: Callable[[], Awaitable[None]] | None = None,
+        after: Callable[[str], None] | None = None,
     ) -> str:
-        """Do `action` unless the same request was answered before; one at a time for each environment."""
+        """Do `action` unless the same request was answered before; one at a time for each environment.
+
+        What `before` and `after` (given the answer) do belongs to the turn: no order finds an environment half there or half gone.
+        """
 
         def act() -> str:
             known = self._answers.recall(request_id, verb, request)
@@ -345,8 +352,12 @@ class Control:
 
         async def take_turn() -> str:
             async with self._turns.setdefault(name, asyncio.Lock()):
+                if before is not None:
+                    await before()
                 with about(environment=name):
                     answer = await self._fleet.run(act)
+                if after is not None:
+                    after(answer)
                 for job in accepted:
                     self._fleet.submit(job)
                 return answer
@@ -356,6 +367,10 @@ class Control:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
+
+    def _begin_work(self, name: str) -> None:
+        with contextlib.suppress(NotFoundError):  # An old answer, given again: it has been deleted since.
+            self._fleet.enlist(self._deployer.get_environment_config(name))
 
     def _environment_of(self, order: Order) -> str:
         if isinstance(order, DeployOrder | AdoptOrder):

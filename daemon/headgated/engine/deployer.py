@@ -334,7 +334,14 @@ class ConfigurationDeployer:
             NotFoundError: ENVIRONMENT_NOT_FOUND.
         """
         self.environments.get(name)
-        return self._runtimes[name]
+        try:
+            return self._runtimes[name]
+        except KeyError:  # It is being created, or deleted, at this moment.
+            raise NotFoundError(
+                f"there is no environment {name!r:.80}",
+                reason="ENVIRONMENT_NOT_FOUND",
+                hint="list them: headgate env list",
+            ) from None
 
     def _equip(self) -> None:
         """Make what checks deployments and follows them up."""

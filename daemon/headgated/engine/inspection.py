@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from itertools import islice
 
 from headgated.core.deployment import Changes, DeploymentError
 from headgated.core.environment import Environment
-from headgated.core.errors import UnavailableError
+from headgated.core.errors import NotFoundError, UnavailableError
 from headgated.core.plan import Change
 from headgated.core.report import changes_of, file_change, version_of
 from headgated.core.tree import Entry, lookup, own
@@ -41,7 +42,11 @@ class Inspection:
 
     def environments(self) -> list[EnvironmentView]:
         """Return every environment and how it stands, ordered by name."""
-        return [view(e, self._deployer.runtime(e.name)) for e in self._deployer.list_environments()]
+        views = []
+        for environment in self._deployer.list_environments():
+            with contextlib.suppress(NotFoundError):  # It is being created, or deleted, at this moment.
+                views.append(view(environment, self._deployer.runtime(environment.name)))
+        return views
 
     def status(self) -> StatusView:
         """Return how the daemon is. Tries whether the state directory can be written."""
@@ -74,7 +79,10 @@ class Inspection:
     def _unrecovered(self) -> Iterator[Problem]:
         """Yield a problem for each environment whose last deployment could not be brought to its end."""
         for environment in self._deployer.list_environments():
-            runtime = self._deployer.runtime(environment.name)
+            try:
+                runtime = self._deployer.runtime(environment.name)
+            except NotFoundError:  # As above.
+                continue
             if runtime.needs_recovery:
                 why = (
                     runtime.recovery_problem
