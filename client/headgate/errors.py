@@ -119,6 +119,12 @@ class TimedOutError(HeadgateError):
     default_reason = "TIMED_OUT"
 
 
+class DamagedError(HeadgateError):
+    """What the daemon keeps on disk is damaged: history lacks a content, or a record cannot be read. `message` names it."""
+
+    default_reason = "DATA_LOSS"
+
+
 class InternalError(HeadgateError):
     """The daemon failed in a way nobody foresaw, or gave an answer that makes no sense."""
 

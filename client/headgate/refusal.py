@@ -13,6 +13,7 @@ from headgate.address import Address
 from headgate.channel import grpc
 from headgate.errors import (
     ConflictError,
+    DamagedError,
     Fault,
     ForbiddenError,
     HeadgateError,
@@ -37,6 +38,7 @@ _CLASSES: Mapping[grpc.StatusCode, type[HeadgateError]] = {
     grpc.StatusCode.PERMISSION_DENIED: ForbiddenError,
     grpc.StatusCode.UNAUTHENTICATED: ForbiddenError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitError,
+    grpc.StatusCode.DATA_LOSS: DamagedError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
 }
 _INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)

@@ -21,6 +21,7 @@ import headgate
 from headgate.client import Client
 from headgate.errors import (
     ConflictError,
+    DamagedError,
     Fault,
     ForbiddenError,
     HeadgateError,
@@ -233,7 +234,7 @@ CODES = [
     (grpc.StatusCode.DEADLINE_EXCEEDED, TimedOutError),
     (grpc.StatusCode.INTERNAL, InternalError),
     (grpc.StatusCode.UNKNOWN, InternalError),
-    (grpc.StatusCode.DATA_LOSS, InternalError),
+    (grpc.StatusCode.DATA_LOSS, DamagedError),
     (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequestError),
 ]
 

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from headgate.errors import (
     ConflictError,
+    DamagedError,
     ForbiddenError,
     HeadgateError,
     InvalidRequestError,
@@ -32,6 +33,7 @@ _CODES: Mapping[type[HeadgateError], grpc.StatusCode] = {
     ConflictError: grpc.StatusCode.ABORTED,
     ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
     LimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DamagedError: grpc.StatusCode.DATA_LOSS,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     UnreachableError: grpc.StatusCode.UNAVAILABLE,
     TimedOutError: grpc.StatusCode.DEADLINE_EXCEEDED,

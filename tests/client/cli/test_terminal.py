@@ -1,0 +1,125 @@
+"""In a real terminal: typed at, looked at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from tests.client.conftest import until
+
+from headgate.cli.root import headgate
+from headgate.testing import FakeDaemon
+
+needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+SLOW = 30.0  # a busy machine takes its time to start a program
+
+
+class Terminal:
+    """A terminal with a shell in it."""
+
+    def __init__(self, home: Path, address: str, columns: int) -> None:
+        self._server = ["tmux", "-S", str(home / "tmux"), "-f", "/dev/null"]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        shell = f"env PATH={path} HEADGATE_ADDRESS={address} PS1='ready> ' bash --norc --noprofile"
+        self._run("new-session", "-d", "-x", str(columns), "-y", "30", shell)
+
+    def type(self, *keys: str) -> None:
+        self._run("send-keys", *keys)
+
+    def screen(self, *, colours: bool = False) -> str:
+        return self._run("capture-pane", "-p", *(["-e"] if colours else []))
+
+    def shows(self, text: str) -> None:
+        until(lambda: text in self.screen(), SLOW)
+
+    def end(self) -> None:
+        self._run("kill-server")
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self._server, *arguments], capture_output=True, text=True, timeout=30, check=True
+        )
+        return done.stdout
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeDaemon]:
+    with FakeDaemon() as daemon:
+        daemon.write("/src", "app.conf", "one\n")
+        with daemon.client() as client:
+            client.create_environment(
+                "canal-with-a-long-name", type="production", config_path="/t", sources=["/src"]
+            )
+        yield daemon
+
+
+@pytest.fixture
+def terminal(fake: FakeDaemon, short_path: Path) -> Iterator[Callable[[int], Terminal]]:
+    made = []
+
+    def open_(columns: int) -> Terminal:
+        made.append(Terminal(short_path, fake.address, columns))
+        made[-1].shows("ready>")
+        return made[-1]
+
+    yield open_
+    for each in made:
+        each.end()
+
+
+@needs_tmux
+@pytest.mark.slow
+def test_names_are_completed_from_the_daemon(terminal: Callable[[int], Terminal]) -> None:
+    window = terminal(100)
+    window.type('eval "$(headgate completion bash)"; echo completes', "Enter")
+    window.shows("\ncompletes")
+    window.type("headgate plan c", "Tab")
+    window.shows("headgate plan canal-with-a-long-name")
+
+
+@needs_tmux
+@pytest.mark.slow
+def test_deployment_shows_that_it_waits_then_its_outcome_in_colour(
+    terminal: Callable[[int], Terminal], fake: FakeDaemon
+) -> None:
+    window = terminal(100)
+    with fake.busy():
+        window.type("headgate deploy canal-with-a-long-name; echo code=$?", "Enter")
+        window.shows(": waits")
+    window.shows("code=0")
+    assert ": waits" not in window.screen(), "the line of progress is gone"
+    assert "\x1b[32mSUCCESS" in window.screen(colours=True)
+
+
+@needs_tmux
+@pytest.mark.slow
+def test_tables_fit_a_narrow_terminal(terminal: Callable[[int], Terminal]) -> None:
+    window = terminal(60)
+    window.type("clear; headgate env list; echo code=$?", "Enter")
+    window.shows("code=0")
+    lines = window.screen().split("code=0")[0].splitlines()
+    table = [line for line in lines if line.startswith(("NAME", "canal"))]
+    assert len(table) == 2, lines
+    assert not any(line and not line.startswith(("NAME", "canal", "ready>")) for line in lines), (
+        "nothing is wrapped"
+    )
+
+
+def every_verb(command: click.Command) -> Iterator[click.Command]:
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            verb = command.get_command(click.Context(command), name)
+            assert verb is not None
+            yield from every_verb(verb)
+    yield command
+
+
+def test_every_verb_takes_the_options_of_all() -> None:
+    for verb in every_verb(headgate):
+        assert {"output", "address"} <= {parameter.name for parameter in verb.params}, verb.name
