@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from tests.e2e.conftest import Site
 from tests.e2e.harness import SYNCED, Daemon, eventually, running, state_of
+from tests.torture.fuzzing import PREFACE, frame
 
 from headgate import Client
 from headgate.errors import HeadgateError
@@ -190,7 +192,7 @@ def test_sighup_is_audited_and_grants_hold_at_once(daemon: Daemon, client: Clien
     daemon.config.write_text('[[grants]]\nrole = "reader"\nusers = ["no-such-user"]\n')
     assert daemon.process is not None
     daemon.process.send_signal(signal.SIGHUP)
-    eventually(lambda: {p.reason for p in client.status().problems} == {"GRANT_TO_NOBODY"})
+    eventually(lambda: {p.reason for p in client.status().problems} == {"GRANT_TO_NOBODY"}, within=30)
     assert [(e.user, e.method, e.origin) for e in client.list_audit() if e.phase == "asked"] == [
         ("SIGHUP", "Reload", "signal")
     ]
@@ -296,3 +298,50 @@ def test_daemon_serves_the_network_and_refuses_a_key_that_others_may_read(daemon
     assert process is not None
     assert process.wait(30) == 1
     assert "others may read it" in daemon.log()
+
+
+def half_calls(count: int) -> bytes:
+    """Return a connection's beginning with calls that have begun and never say what they want (RFC 9113, RFC 7541)."""
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/headgate.v1.DeploymentService/Deploy",
+        ":authority": "localhost",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    block = b"".join(
+        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in headers.items()
+    )
+    calls = (
+        frame(1, 4, 1 + 2 * number, block) + frame(0, 0, 1 + 2 * number, b"\0\0\0") for number in range(count)
+    )
+    return PREFACE + frame(4, 0, 0, b"") + b"".join(calls)
+
+
+def test_calls_that_never_come_to_an_end_cost_little_and_harm_nobody(daemon: Daemon, client: Client) -> None:
+    """150 connections of 200 calls each, of which only the beginning is ever sent."""
+    client.status()
+    assert daemon.process is not None
+    process = psutil.Process(daemon.process.pid)
+    before = process.memory_info().rss
+    silent = []
+    try:
+        for _ in range(150):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(10)
+            connection.connect(str(daemon.socket))
+            connection.sendall(half_calls(200))
+            silent.append(connection)
+        assert client.status().pid == process.pid
+        grown = process.memory_info().rss - before
+        assert grown < 256 * 1024**2, f"{grown / 2**20:.0f} MiB"
+        with daemon.client() as other:
+            assert other.health()
+    finally:
+        for connection in silent:
+            connection.close()
+    eventually(lambda: process.num_fds() < 100, within=30)
+    assert client.status().pid == process.pid
+    print(f"{grown / 2**20:.0f} MiB for 30,000 calls that never end")  # noqa: T201 - a figure for whoever runs it
