@@ -250,4 +250,4 @@ def some(examples: int) -> settings:
 TestMachine = Machine.TestCase
 TestMachine.settings = some(12)
 TestAtomicMachine = AtomicMachine.TestCase
-TestAtomicMachine.settings = some(5)
+TestAtomicMachine.settings = some(3)
