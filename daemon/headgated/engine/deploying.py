@@ -161,7 +161,7 @@ class Deploying:
         def progress(step: str, done: int, total: int) -> None:
             if step != "apply":
                 stop_if_cancelled(runtime, cancelled)
-            if total > FEW or record.trigger == Trigger.REQUEST:
+            if step == "check" or total > FEW or record.trigger == Trigger.REQUEST:
                 self._ledger.progress(record, step, done, total)
 
         def check() -> ConfigDeployment:

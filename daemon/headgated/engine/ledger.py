@@ -119,6 +119,7 @@ class Ledger:
             UnavailableError: it is not on disk.
         """
         self.store.save(record)
+        self._release(record.deployment_id)
         self.update(record)
 
     def finish(self, record: ConfigDeployment) -> None:
