@@ -1,20 +1,26 @@
 """Bringing what was changed to the disk: each thing by itself, or, of many, their whole file systems at once.
 
 A sync of one file waits for a commit of the file system's journal; of a hundred files that is a hundred commits, where one
-sync of the file system is one. It also writes what others have not synced yet, so a few things are synced one by one.
+sync of the file system is one. It also writes what others have not synced yet, so a few things are synced each by itself, by
+threads: syncs in flight together share a commit.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from headgated.effects import kernel
+from headgated.effects.target.acts import Acts
 from headgated.effects.target.failure import failed
 from headgated.effects.target.site import Site
 
 FEW = 32
-"""So many things are synced one by one."""
+"""So many things are synced each by itself."""
+THREADS = 16
+"""So many syncs are in flight at most."""
 
 
 class Syncs:
@@ -33,6 +39,8 @@ class Syncs:
         """
         self._acts = site.acts
         self._file_systems: dict[int, int] = {}
+        self._alone = count == 1
+        self._under_way: list[tuple[bytes, int, Future[None]]] = []
         try:
             self._together = count > FEW and all(
                 self._note(site.beneath.directory(path)) for path in directories
@@ -50,17 +58,18 @@ class Syncs:
         return True
 
     def add(self, path: bytes, fd: int) -> None:
-        """Sync one file or directory, now or with all others in `end`.
+        """Begin to sync one file or directory; it may be closed at once.
 
         Raises:
             DeploymentFailedError: it did not reach the disk.
         """
         if self._together:
             return
-        try:
-            self._acts.sync(fd)
-        except OSError as error:
-            raise failed("sync", path, error) from error
+        if self._alone:
+            self._check(path, lambda: self._acts.sync(fd))
+            return
+        own = os.dup(fd)
+        self._under_way.append((path, own, sync_beside(self._acts, own)))
 
     def end(self) -> None:
         """Return when all is on disk.
@@ -68,18 +77,26 @@ class Syncs:
         Raises:
             DeploymentFailedError: it cannot be said what is.
         """
-        if not self._together:
-            return
-        for fd in self._file_systems.values():
-            try:
-                self._acts.sync_file_system(fd)
-            except OSError as error:
-                raise failed("sync", b"", error) from error
+        for path, _, synced in self._under_way:
+            self._check(path, synced.result)
+        if self._together:
+            for fd in self._file_systems.values():
+                self._check(b"", partial(self._acts.sync_file_system, fd))
+
+    def _check(self, path: bytes, sync: Callable[[], None]) -> None:
+        try:
+            sync()
+        except OSError as error:
+            raise failed("sync", path, error) from error
 
     def close(self) -> None:
         """Close what was opened."""
         while self._file_systems:
             os.close(self._file_systems.popitem()[1])
+        while self._under_way:
+            _, fd, synced = self._under_way.pop()
+            synced.exception()
+            os.close(fd)
 
 
 def sync_directories(site: Site, paths: Iterable[bytes]) -> None:
@@ -99,3 +116,22 @@ def sync_directories(site: Site, paths: Iterable[bytes]) -> None:
             syncs.close()
     except OSError as error:
         raise failed("sync", b"", error) from error
+
+
+def sync_beside(acts: Acts, fd: int) -> Future[None]:
+    """Sync by another thread; the descriptor must stay open until that is done."""
+    global _pool  # noqa: PLW0603 - threads are the process's, whatever targets there are
+    if _pool is None:
+        _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sync")
+    return _pool.submit(acts.sync, fd)
+
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_threads() -> None:
+    global _pool  # noqa: PLW0603 - see above; a child has none of its parent's threads
+    _pool = None
+
+
+os.register_at_fork(after_in_child=_forget_threads)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from headgated.core.paths import parent
@@ -19,6 +19,7 @@ from headgated.core.tree import Kind
 from headgated.effects import kernel
 from headgated.effects.target.failure import failed, moved
 from headgated.effects.target.site import Site
+from headgated.effects.target.syncs import sync_beside
 
 FEW = 16
 """So many files at most: each is held open."""
@@ -60,7 +61,7 @@ class Unnamed:
 
     def add(self, site: Site, put: Put, fd: int) -> None:
         """Take in a file that is written, and begin to sync it. It is closed by `close`."""
-        self._files[put.temp] = _File(fd, put.path, put.wanted.digest, _threads().submit(site.acts.sync, fd))
+        self._files[put.temp] = _File(fd, put.path, put.wanted.digest, sync_beside(site.acts, fd))
 
     def wait(self) -> None:
         """Return when all are on disk.
@@ -101,21 +102,3 @@ class Unnamed:
             file = self._files.popitem()[1]
             file.synced.exception()
             os.close(file.fd)
-
-
-_pool: ThreadPoolExecutor | None = None
-
-
-def _threads() -> ThreadPoolExecutor:
-    global _pool  # noqa: PLW0603 - threads are the process's, whatever targets there are
-    if _pool is None:
-        _pool = ThreadPoolExecutor(FEW, thread_name_prefix="sync")
-    return _pool
-
-
-def _forget_threads() -> None:
-    global _pool  # noqa: PLW0603 - see above; a child has none of its parent's threads
-    _pool = None
-
-
-os.register_at_fork(after_in_child=_forget_threads)
