@@ -13,6 +13,19 @@ from headgate.errors import InvalidRequestError
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]
 CANARY = "canary-7f3a91"
+CONFIG = "/etc/headgate/headgated.toml"
+SAFEGUARDS = """
+[commands.note]
+argv = ["/usr/bin/touch", "/opt/reloaded"]
+
+[reloads.note]
+command = "note"
+
+[health.web]
+http = "http://127.0.0.1:8080/"
+successes = 1
+deadline = "2s"
+"""
 
 
 def test_member_of_the_group_deploys_and_a_stranger_is_refused(site: Site) -> None:
@@ -100,6 +113,36 @@ def test_another_instance_has_its_own_state_socket_and_configuration(machine: Ma
         assert machine.systemctl("is-active", "headgated.service") == "active"
     finally:
         machine.systemctl("stop", "headgated@blue.socket", "headgated@blue.service")
+
+
+def test_reload_command_runs_outside_of_the_sandbox_and_a_probe_needs_the_drop_in(site: Site) -> None:
+    machine = site.machine
+    kept = machine.read(CONFIG)
+    machine.run(
+        "systemd-run", "--unit=web", "/usr/bin/python3", "-m", "http.server", "8080", "--bind", "127.0.0.1"
+    )
+    try:
+        machine.write(CONFIG, kept + SAFEGUARDS)
+        machine.systemctl("reload", "headgated.service")
+        machine.run("headgate", "env", "set", site.name, "--reload", "note")
+        site.edit("noted\n")
+        eventually(
+            (machine.root / "opt/reloaded").exists,
+            what="the reload command, which writes where the daemon may not",
+        )
+        machine.run("headgate", "env", "set", site.name, "--no-auto-sync", "--health", "web")
+        site.edit("probed\n")
+        alone = machine.run("headgate", "deploy", site.name, "--wait", check=False)
+        assert alone.returncode == 1
+        assert "network.conf" in alone.stdout + alone.stderr
+        drop_in = (machine.root / "usr/share/doc/headgate/examples/network.conf").read_text()
+        with machine.drop_in("network", drop_in):
+            machine.run("headgate", "deploy", site.name, "--wait")
+            assert site.deployed() == "probed\n"
+    finally:
+        machine.systemctl("stop", "web.service")
+        machine.write(CONFIG, kept)
+        machine.systemctl("reload", "headgated.service")
 
 
 def test_person_without_root_has_a_daemon_of_their_own(machine: Machine) -> None:

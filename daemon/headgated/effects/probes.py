@@ -6,6 +6,7 @@ status is read: no body gets into a record.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import ssl
@@ -78,6 +79,8 @@ def _connect(address: str, timeout: float) -> str:
 def _told(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, OSError) and error.errno == errno.EAFNOSUPPORT:
+        return "the service may not use the network: it needs the drop-in network.conf (docs/operations.md)"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     return f"{type(error).__name__}: {error}"[:200]
