@@ -38,12 +38,17 @@ def eventually(condition: Callable[[], T], *, within: float = 10.0, what: str = 
 
 
 class Daemon:
-    """One daemon with its own state directory and socket, in a directory of its own with a short name."""
+    """One daemon with its own state directory and socket, in a directory of its own with a short name.
+
+    Args:
+        home: that directory.
+        config: the configuration file; `HOME` in it stands for that directory.
+    """
 
     def __init__(self, home: Path, config: str = "") -> None:
         self.home, self.state, self.socket = home, home / "state", home / "s"
         self.config = home / "headgated.toml"
-        self.config.write_text(config)
+        self.config.write_text(config.replace("HOME", str(home)))
         self.log_path = home / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
