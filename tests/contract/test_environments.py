@@ -181,6 +181,7 @@ def test_page_that_is_too_large_is_a_fault(site: Site) -> None:
 def test_status_tells_of_every_environment(site: Site) -> None:
     site.create()
     status = site.client.status()
+    assert datetime(2020, 1, 1, tzinfo=UTC) < status.started_at.ToDatetime(UTC) < datetime.now(UTC)
     assert site.name in [each.name for each in status.environments]
     assert [site.name] in [list(each.environments) for each in status.sources if each.path == site.source]
     assert site.client.health()

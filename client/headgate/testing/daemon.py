@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from headgate.channel import grpc
 from headgate.errors import ConflictError, HeadgateError
@@ -48,6 +49,7 @@ class FakeDaemon:
         self.answers: dict[str, tuple[bytes, str]] = {}
         self.requests: list[Message] = []
         """Every request that was made, oldest first."""
+        self.started_at = Timestamp()
         self._failures: dict[str, deque[HeadgateError]] = defaultdict(deque)
         self._free = threading.Event()
         self._free.set()
@@ -79,6 +81,7 @@ class FakeDaemon:
         """Listen, and begin to work."""
         from headgate.testing.servicers import serve  # noqa: PLC0415 -- it needs this module
 
+        self.started_at.GetCurrentTime()
         self._pool = ThreadPoolExecutor(_THREADS)
         self._server = grpc.server(self._pool, options=_OPTIONS)
         serve(self, self._server)

@@ -273,6 +273,7 @@ class DaemonServicer(_Servicer, daemon_pb2_grpc.DaemonServiceServicer):
         with self._answering(request, context):
             all_ = self.daemon.environments
             answer = ap.GetStatusResponse(version=__version__, pid=os.getpid(), state_directory="(memory)")
+            answer.started_at.CopyFrom(self.daemon.started_at)
             answer.environments.extend(all_.shown(all_.places[name]) for name in sorted(all_.places))
             for path in sorted({each for place in all_.places.values() for each in place.message.sources}):
                 names = [name for name, place in all_.places.items() if path in place.message.sources]
