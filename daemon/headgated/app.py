@@ -413,6 +413,16 @@ def _existing(group: str | None) -> str | None:
     return group
 
 
+async def _reload_when(asked: asyncio.Event, app: App) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            await app.reload()
+        except Exception:
+            log.exception("cannot reload")
+
+
 async def serve(app: App, ready: Callable[[App], Awaitable[None]] | None = None) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
@@ -426,10 +436,9 @@ async def serve(app: App, ready: Callable[[App], Awaitable[None]] | None = None)
     asked = asyncio.Event()  # Not the end of a daemon that only just starts, nor forgotten.
     loop.add_signal_handler(signal.SIGHUP, asked.set)
     async with app:
-        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(app.reload()))
-        if asked.is_set():
-            await app.reload()
+        reloading = asyncio.create_task(_reload_when(asked, app))
         if ready is not None:
             await ready(app)
         await stop.wait()
         log.info("stopping")
+        reloading.cancel()
