@@ -49,7 +49,9 @@ def test_target_outside_of_what_the_unit_allows_is_refused_until_it_is_allowed(s
             "sources": [site.source],
             "auto_sync": False,
         }
-        with pytest.raises(InvalidRequestError, match="the daemon cannot write to /opt"):
+        with pytest.raises(
+            InvalidRequestError, match="the daemon cannot write to /opt; let its unit, with ReadWritePaths="
+        ):
             client.create_environment("outside", **wanted)  # type: ignore[arg-type]
         with machine.drop_in("more", "[Service]\nReadWritePaths=/opt\n"):
             client.create_environment("outside", **wanted)  # type: ignore[arg-type]

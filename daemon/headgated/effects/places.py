@@ -145,13 +145,16 @@ def source_fault(path: str) -> str:
 
 def target_fault(path: str) -> str:
     """Return why `path` can be neither used nor created as a target; empty where it can."""
+    allowed = "; let its unit, with ReadWritePaths=" if "INVOCATION_ID" in os.environ else ""
     if os.path.isdir(path):
-        return "" if os.access(path, os.W_OK | os.X_OK) else f"{path} cannot be written by the daemon"
+        return (
+            "" if os.access(path, os.W_OK | os.X_OK) else f"{path} cannot be written by the daemon{allowed}"
+        )
     if os.path.lexists(path):
         return f"{path} is not a directory"
     nearest = next(p for p in Path(path).parents if p.exists())
     if not nearest.is_dir():
         return f"{path} cannot be created: {nearest} is not a directory"
     if not os.access(nearest, os.W_OK | os.X_OK):
-        return f"{path} cannot be created: the daemon cannot write to {nearest}"
+        return f"{path} cannot be created: the daemon cannot write to {nearest}{allowed}"
     return ""
