@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from headgate.cli.moments import moment
 from headgate.v1.daemon_pb2 import WATCH_MODE_ABSENT, WATCH_MODE_EVENTS, GetStatusResponse, WatchedSource
 from headgate.v1.environment_pb2 import (
+    SYNC_STATE_DEPLOYING,
     SYNC_STATE_FAILING,
     SYNC_STATE_HALTED,
     SYNC_STATE_HELD,
@@ -59,6 +60,9 @@ def _of_environment(environment: Environment) -> Iterator[Concern]:
             f"{name} is held{_since(sync.hold)}: {sync.hold.deployment_id} {did} {many}, auto-sync keeps it so",
             f"change the sources there, or give the {it} up: headgate env resume {name}",
         )
+    if sync.state == SYNC_STATE_DEPLOYING and sync.message:
+        # What runs, or is applied and waits: a reload that is tried again, a confirmation.
+        yield Concern(f"{name}: {sync.message}", urgent=False)
     if sync.state == SYNC_STATE_FAILING:
         again = f"; next try {moment(sync.next_attempt_at)}" if sync.HasField("next_attempt_at") else ""
         yield Concern(

@@ -150,7 +150,8 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelDeployment(self, request, context):
-        """CancelDeployment stops a deployment that waits or is still before its first change to the target.
+        """CancelDeployment stops a deployment that waits or is still before its first change to the target. One whose files are in place, while
+        its reloads or health probes run, is taken back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

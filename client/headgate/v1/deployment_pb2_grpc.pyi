@@ -54,7 +54,9 @@ class DeploymentServiceStub:
     ListDeployments: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentsRequest, _deployment_pb2.ListDeploymentsResponse]
     """ListDeployments reads deployments newest first, in pages, with counts in place of the lists of files."""
     CancelDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.CancelDeploymentResponse]
-    """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+    """CancelDeployment stops a deployment that waits or is still before its first change to the target. One whose files are in place, while
+    its reloads or health probes run, is taken back.
+    """
     ConfirmDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ConfirmDeploymentRequest, _deployment_pb2.ConfirmDeploymentResponse]
     """ConfirmDeployment keeps a deployment that was asked for with `confirm_within` and would be taken back otherwise. It may be
     repeated. Refused (FAILED_PRECONDITION, NOT_AWAITING_CONFIRMATION) where nothing waits for it (any more).
@@ -96,7 +98,9 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     ListDeployments: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentsRequest, _deployment_pb2.ListDeploymentsResponse]  # type: ignore[assignment]
     """ListDeployments reads deployments newest first, in pages, with counts in place of the lists of files."""
     CancelDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.CancelDeploymentResponse]  # type: ignore[assignment]
-    """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+    """CancelDeployment stops a deployment that waits or is still before its first change to the target. One whose files are in place, while
+    its reloads or health probes run, is taken back.
+    """
     ConfirmDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ConfirmDeploymentRequest, _deployment_pb2.ConfirmDeploymentResponse]  # type: ignore[assignment]
     """ConfirmDeployment keeps a deployment that was asked for with `confirm_within` and would be taken back otherwise. It may be
     repeated. Refused (FAILED_PRECONDITION, NOT_AWAITING_CONFIRMATION) where nothing waits for it (any more).
@@ -183,7 +187,9 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.CancelDeploymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_pb2.CancelDeploymentResponse, _abc.Awaitable[_deployment_pb2.CancelDeploymentResponse]]:
-        """CancelDeployment stops a deployment that waits or is still before its first change to the target."""
+        """CancelDeployment stops a deployment that waits or is still before its first change to the target. One whose files are in place, while
+        its reloads or health probes run, is taken back.
+        """
 
     @_abc_1.abstractmethod
     def ConfirmDeployment(

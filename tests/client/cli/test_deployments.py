@@ -90,6 +90,22 @@ def test_text_that_others_wrote_cannot_steer_the_terminal(run: Run, daemon: Fake
     assert "\x1b" not in run("deployments").out
 
 
+def test_confirm(run: Run, daemon: FakeDaemon, some: Any) -> None:
+    assert run("confirm", "d1").out == "d1: confirmed, it stays\n"
+    assert run("confirm", "d1", "-o", "json").json["deployment_id"] == "d1"
+    run("confirm", "d9", code=3)
+
+
+def test_show_tells_what_each_step_came_to(run: Run, daemon: FakeDaemon) -> None:
+    made = whole()
+    made.steps.add(step="reload", name="nginx", ok=True, seconds=2, attempts=3)
+    daemon.deployments[made.deployment_id] = made
+    out = run("show", made.deployment_id).out
+    assert "check        nginx: failed: m (0.5 s)\n  | o\n" in out
+    assert "reload       nginx: well (2.0 s, tried 3 times)\n" in out
+    assert "confirm by   2023-11-14 22:13:20Z\n" in out
+
+
 def test_cancel(run: Run, daemon: FakeDaemon, some: Any) -> None:
     assert run("cancel", "d1").out == "d1: cancelled\n"
     assert run("cancel", "d1", "-o", "json").json["deployment_id"] == "d1"
