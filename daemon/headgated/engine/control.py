@@ -415,7 +415,7 @@ def _cursor(token: str) -> Cursor | None:
         return None
     try:
         at, sequence, deployment_id = json.loads(base64.urlsafe_b64decode(token.encode()))
-        return str(at), int(sequence), str(deployment_id)
+        return int(at), int(sequence), str(deployment_id)
     except (ValueError, TypeError, binascii.Error):
         raise InvalidRequestError(
             "list deployments", [Fault("page_token", "is not a token that this daemon gave")]

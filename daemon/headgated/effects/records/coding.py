@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +18,7 @@ from headgated.core.errors import RecordError
 SCHEMA_VERSION = 1
 T = TypeVar("T")
 S = TypeVar("S")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_LETTER = re.compile("[\ud800-\udfff]")
 
 
@@ -73,6 +74,16 @@ def moment(text: str) -> datetime:
     if found.tzinfo is None:
         raise ValueError(f"{text!r:.40} says no time zone")
     return found
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a time as microseconds since the epoch, none lost to rounding."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def time_at(microseconds: int) -> datetime:
+    """Return the time that is so many microseconds after the epoch."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def moment_or_none(text: str | None) -> datetime | None:

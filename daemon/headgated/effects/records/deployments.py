@@ -18,10 +18,10 @@ from headgated.core.deployment import ConfigDeployment, DeploymentKind, Deployme
 from headgated.core.environment import name_faults
 from headgated.core.errors import HeadgateError, NotFoundError, RecordError
 from headgated.effects.durable import check_writable, has_room, not_writable, sync_directory, write_durable
-from headgated.effects.records.coding import time_text
+from headgated.effects.records.coding import microseconds, time_at
 from headgated.effects.records.deployment_shape import decode_brief, decode_deployment, encode_deployment
 from headgated.effects.records.index import Cursor, Index, Line, place
-from headgated.effects.records.reading import SetAside, read_record, stamp_of
+from headgated.effects.records.reading import SetAside, mark_of, read_record
 from headgated.effects.records.recent import Recent
 from headgated.effects.records.remembered import Remembered
 from headgated.effects.records.survey import Survey
@@ -92,7 +92,7 @@ class DeploymentStore:
         trusted, self._trusted = self._trusted, []
         aside: list[SetAside] = []
         for line in trusted:
-            if self._stamp(line.environment, line.deployment_id) != line.stamp:
+            if self._mark(line.environment, line.deployment_id) != line.mark:
                 aside += self._look_again(line)
         return aside
 
@@ -183,7 +183,7 @@ class DeploymentStore:
             line = self._index.get(deployment_id)
         if line is None or deployment_id in self._unusable:
             return None
-        return self._wholes.get(deployment_id, self._stamp(line.environment, deployment_id))
+        return self._wholes.get(deployment_id, self._mark(line.environment, deployment_id))
 
     def page(
         self,
@@ -210,7 +210,7 @@ class DeploymentStore:
         """Return when a deployment was asked for, None where there is no such record. Reads no file."""
         with self._lock:
             line = self._index.get(deployment_id)
-        return None if line is None else datetime.fromisoformat(line.deployed_at)
+        return None if line is None else time_at(line.deployed_at)
 
     def last(self, environment: str) -> ConfigDeployment | None:
         """Return an environment's newest record with counts in place of lists of files, None where there is none."""
@@ -282,11 +282,9 @@ class DeploymentStore:
         self._note(record)
 
     def _note(self, record: ConfigDeployment) -> None:
-        at = time_text(record.deployed_at)
-        name, deployment_id = record.environment, record.deployment_id
-        line = Line(
-            deployment_id, name, record.status, record.sequence, at, *self._identity(name, deployment_id)
-        )
+        name, deployment_id, at = record.environment, record.deployment_id, microseconds(record.deployed_at)
+        mark = self._mark(name, deployment_id)
+        line = Line(deployment_id, name, record.status, record.sequence, at, mark)
         with self._lock:
             self._index.add(line)
             self._news[name] = self._news.get(name, 0) + 1
@@ -314,16 +312,12 @@ class DeploymentStore:
     def _remembered(self, environment: str) -> Remembered:
         return Remembered(self._directory / environment)
 
-    def _stamp(self, environment: str, deployment_id: str) -> int:
-        return self._identity(environment, deployment_id)[1]
-
-    def _identity(self, environment: str, deployment_id: str) -> tuple[int, int]:
-        """Return inode and stamp of a record's file; zeros where there is none."""
+    def _mark(self, environment: str, deployment_id: str) -> int:
+        """Return the mark of a record's file; 0 where there is none."""
         try:
-            status = os.lstat(self._name_of(environment, deployment_id))
+            return mark_of(os.lstat(self._name_of(environment, deployment_id)))
         except OSError:
-            return 0, 0
-        return status.st_ino, stamp_of(status)
+            return 0
 
     def _path(self, environment: str, deployment_id: str) -> Path:
         return Path(self._name_of(environment, deployment_id))
@@ -352,15 +346,15 @@ class DeploymentStore:
         self, line: Line, recent: Recent, decode: Callable[[bytes], ConfigDeployment]
     ) -> ConfigDeployment:
         """Read a record, unless that was done lately; one that turns out to be damaged is dropped from the index."""
-        stamp = self._stamp(line.environment, line.deployment_id)
-        known = recent.get(line.deployment_id, stamp)
+        mark = self._mark(line.environment, line.deployment_id)
+        known = recent.get(line.deployment_id, mark)
         if known is not None:
             return known
         path = self._path(line.environment, line.deployment_id)
         found = read_record(path, decode)
         if not isinstance(found, SetAside):
             if recent is self._briefs or found.changes.total <= _SHORT:
-                recent.put(found, stamp)
+                recent.put(found, mark)
             return found
         log.error("%s: %s%s", path, found.why, f"; now {found.moved_to}" if found.moved_to else "")
         with self._lock:

@@ -11,23 +11,21 @@ import msgspec
 
 from headgated.core.deployment import DeploymentStatus
 
-Cursor: TypeAlias = tuple[str, int, str]
-"""Place of the last record of a page: when it was asked for, sequence, id."""
+Cursor: TypeAlias = tuple[int, int, str]
+"""Place of the last record of a page: when it was asked for (microseconds since the epoch), sequence, id."""
 
 
 class Line(msgspec.Struct, gc=False, array_like=True):
-    """As much of a record as the index needs."""
+    """As much of a record as the index needs. Of every record one is in memory: nothing here is longer than it must be."""
 
     deployment_id: str
     environment: str
     status: DeploymentStatus
     sequence: int
-    deployed_at: str
-    """As records have it: of one length, so that text orders as time does."""
-    inode: int = 0
-    """Of the file that it was read from; 0: not known."""
-    stamp: int = 0
-    """Of that file, see `reading.stamp_of`; 0: not known."""
+    deployed_at: int
+    """Microseconds since the epoch."""
+    mark: int = 0
+    """Of the file that it was read from, see `reading.mark_of`; 0: not known."""
 
 
 def _by_sequence(line: Line) -> tuple[int, str]:

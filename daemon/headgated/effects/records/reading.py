@@ -13,6 +13,8 @@ from typing import TypeVar
 from headgated.core.errors import RecordError
 
 T = TypeVar("T")
+_BITS = 31
+_HASH, _LOW = (1 << _BITS) - 1, (1 << 32) - 1
 _ENOUGH = 64 * 1024
 """Bytes read at once; nearly every record is smaller."""
 
@@ -52,9 +54,15 @@ def set_aside(path: Path, why: str) -> SetAside:
     return SetAside(path, None, f"{why}; there are too many like it to move it away")
 
 
-def stamp_of(status: os.stat_result) -> int:
-    """Return a number that is another one when the file is, or its content."""
-    return hash((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)) or 1
+def mark_of(status: os.stat_result) -> int:
+    """Return a number of 63 bits that is another one when the file is, or its content."""
+    changing = hash((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+    return (status.st_ino & _LOW) << _BITS | (changing & _HASH)
+
+
+def is_marked(mark: int, inode: int) -> bool:
+    """Tell whether a mark is of a file of that inode."""
+    return mark >> _BITS == inode & _LOW and mark != 0
 
 
 def read_whole(path: Path | str, directory: int | None = None) -> bytes:

@@ -1,7 +1,7 @@
 """The lines of an environment's records as they were when last looked at: `config_deployments/ENVIRONMENT.index`.
 
 Only a memory: the records are the truth. A line is believed where its record has the inode that it had, and believed for good
-once `stamp_of` its file says the same; what does not fit is read again, and an index that is missing, damaged or of another
+once `mark_of` its file says the same; what does not fit is read again, and an index that is missing, damaged or of another
 version is as good as none. So it need be neither synced nor kept in step, and losing it costs one slower start.
 """
 
@@ -20,7 +20,7 @@ log = logging.getLogger("headgated.records")
 
 FEW = 1000
 """So many records are read faster than it is worth remembering them."""
-_VERSION = b"headgate index 1\n"
+_VERSION = b"headgate index 2\n"
 _DIGEST_BYTES = 16
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _decoder = msgspec.msgpack.Decoder(list[Line])

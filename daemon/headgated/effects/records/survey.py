@@ -17,10 +17,10 @@ import msgspec
 
 from headgated.core.deployment import DeploymentStatus
 from headgated.effects.durable import is_temporary
-from headgated.effects.records.coding import SCHEMA_VERSION
+from headgated.effects.records.coding import SCHEMA_VERSION, microseconds, moment
 from headgated.effects.records.deployment_shape import decode_deployment
 from headgated.effects.records.index import Line
-from headgated.effects.records.reading import SetAside, read_record, read_whole, stamp_of
+from headgated.effects.records.reading import SetAside, is_marked, mark_of, read_record, read_whole
 
 _SEQUENCE = re.compile(rb'"sequence"\s*:\s*(\d{1,18})')
 _SUFFIX = ".json"
@@ -96,7 +96,7 @@ class Survey:
         """Take the lines whose records are still the same files out of what was found, inodes by name."""
         for line in self.known:
             name = line.deployment_id + _SUFFIX
-            if found.get(name) == line.inode:
+            if is_marked(line.mark, found.get(name, 0)):
                 del found[name]
                 self._take(line)
         self.trusted = self.lines.copy()
@@ -120,28 +120,17 @@ class Survey:
 
     def _record(self, name: str, directory: int) -> None:
         try:
-            status = os.stat(
-                name, dir_fd=directory, follow_symlinks=False
-            )  # first: what comes later is noticed
+            # First: what comes later is noticed.
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             head = _decoder.decode(read_whole(name, directory))
-        except (OSError, msgspec.MsgspecError):
+            at = microseconds(moment(head.deployed_at))
+        except (OSError, msgspec.MsgspecError, ValueError):
             self._unreadable(name, directory)
             return
         if head.schema_version > SCHEMA_VERSION or not self._belongs(head, name):
             self._unreadable(name, directory)
             return
-        stamp = stamp_of(status)
-        self._take(
-            Line(
-                head.deployment_id,
-                self._name,
-                head.status,
-                head.sequence,
-                head.deployed_at,
-                status.st_ino,
-                stamp,
-            )
-        )
+        self._take(Line(head.deployment_id, self._name, head.status, head.sequence, at, mark_of(status)))
 
     def _belongs(self, head: _Head, name: str) -> bool:
         return head.environment == self._name and f"{head.deployment_id}{_SUFFIX}" == name
