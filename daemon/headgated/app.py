@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -200,7 +201,9 @@ class App:
         self._stack.push_async_callback(heartbeat.stop)
         heartbeat.start()
         self._heartbeat = heartbeat
-        checking = asyncio.create_task(fleet.run(deployer.check_records))
+        stopping = threading.Event()
+        self._stack.callback(stopping.set)
+        checking = asyncio.create_task(fleet.run(deployer.check_records, stopping.is_set))
         checking.add_done_callback(_log_failure)
 
     def _runtime_dir(self) -> Path:

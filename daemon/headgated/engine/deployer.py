@@ -375,9 +375,9 @@ class ConfigurationDeployer:
                     Problem("RECOVERY_FAILED", why, "its environment is gone; look at its target")
                 )
 
-    def check_records(self) -> None:
+    def check_records(self, stopping: Callable[[], bool]) -> None:
         """Look at the records that were taken as remembered when this was opened; to be called once, by whoever has the time."""
-        self._tell_set_aside([f"{aside.path}: {aside.why}" for aside in self.ledger.store.check()])
+        self._tell_set_aside([f"{aside.path}: {aside.why}" for aside in self.ledger.store.check(stopping)])
         self.ledger.store.remember(WORTH_WRITING)
 
     def _tell_set_aside(self, sentences: Sequence[str]) -> None:

@@ -124,6 +124,13 @@ def test_record_that_was_damaged_in_place_is_set_aside_by_the_check(state: Path)
         store.get("deploy_prod_4")
 
 
+def test_check_ends_when_the_daemon_does(state: Path) -> None:
+    path_of(state, 3).write_bytes(b"damaged")
+    store, _, _ = opened(state)
+    assert store.check(lambda: True) == []
+    assert path_of(state, 3).exists()
+
+
 def test_what_was_saved_before_the_check_stands(state: Path) -> None:
     store, _, _ = opened(state)
     store.save(deployment("deploy_prod_2", sequence=3, status=FAILED))

@@ -84,14 +84,17 @@ class DeploymentStore:
             self._index.fill(lines)
         return aside
 
-    def check(self) -> list[SetAside]:
+    def check(self, stopping: Callable[[], bool] = lambda: False) -> list[SetAside]:
         """Look whether each record that was taken as remembered is still what it was; returns what cannot be read.
 
-        To be called once after `open`, while everything else goes on: it takes a second or two where there are many.
+        To be called once after `open`, while everything else goes on: it takes a second or two where there are many. Ends
+        early when told so.
         """
         trusted, self._trusted = self._trusted, []
         aside: list[SetAside] = []
         for line in trusted:
+            if stopping():
+                break
             if self._mark(line.environment, line.deployment_id) != line.mark:
                 aside += self._look_again(line)
         return aside
