@@ -36,7 +36,7 @@ class Setting:
         began = time.monotonic()
         for number in range(wanted):
             each = (time.monotonic() - began) / number if number else 0.0
-            if time.monotonic() - began + each > self.minutes * 60 * share:
+            if number and time.monotonic() - began + each > self.minutes * 60 * share:
                 return
             yield number
 
