@@ -36,6 +36,7 @@ def describe(directory: Path) -> str:
         f"Python {platform.python_version()}",
         f"SQLite {sqlite3.sqlite_version}",
         f"grpcio {version('grpcio')}",
+        f"load average {os.getloadavg()[1]:.0f} at the end",
         *(f"{name} {found}" for name in ASKED if name != "cc" and (found := _version(name))),
     ]
     return ", ".join(parts)
