@@ -13,7 +13,7 @@ from benchmarks.setting import Setting
 TITLE = "Counts: what one changed file costs, whatever the machine's mood"
 HOW = """\
 Calls that the daemon makes of the system for one changed file, record and all, as strace sees them (without those that wait or allocate); syncs until the
-new file has its name, and in all; bytes written to history; statements that SQLite carries out; memory taken at once. Of three changes the least. The tests
+new file has its name, and in all; bytes written to history; statements that SQLite carries out; memory taken at once. Of five changes the least but one. The tests
 compare the same counts with `tests/guard/bounds.toml`."""
 
 

@@ -91,7 +91,7 @@ def test_observer_tells_whole_files_from_torn_ones(tmp_path: Path) -> None:
     program, file = tmp_path / "observer", tmp_path / "file"
     subprocess.run(["cc", "-o", program, source], check=True)
     file.write_bytes(trees.hot(1, rendered=True))
-    command = [program, str(trees.HOT_BYTES), "rendered", file]
+    command = [str(program), str(trees.HOT_BYTES), "rendered", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as observer:
         assert observer.stdout is not None
         assert observer.stdout.readline().split()[:2] == ["0", "1"]
