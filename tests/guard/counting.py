@@ -67,8 +67,11 @@ WAITING = [
     "sendmsg",
     "recvmsg",
     "eventfd2",
+    "inotify_add_watch",
+    "inotify_rm_watch",
 ]
-"""Calls that wait, talk among threads, or depend on the state of the allocator: their number is chance."""
+"""Calls that wait, talk among threads, depend on the state of the allocator, or look after watches (which happens beside, now and
+then, for all directories at once): their number is chance."""
 SYNCS = ("fsync", "fdatasync", "syncfs", "sync_file_range", "sync", "msync")
 
 _CALL = re.compile(r"^\d+ +(\w+)\(")
