@@ -250,8 +250,9 @@ class _Counting:
         try:
             assert tracer.stderr is not None
             told = tracer.stderr.readline()
-            if "attached" not in told:
+            if "not permitted" in told:
                 raise PermissionError(told.strip())
+            assert "attached" in told, told
             yield
         finally:
             tracer.terminate()
