@@ -9,12 +9,15 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from tests.systemd.site import Site
 
+CALLERS = ("stay", "come anew", "write")
 PATIENCE = 60.0
 """Seconds that a call may take: a restart under load, not for ever."""
 
@@ -34,6 +37,8 @@ class Storm:
     lost: list[str] = field(default_factory=list)
     """What was said to be done and is not."""
     written: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    """Calls that were answered, by who called."""
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -59,21 +64,26 @@ class Storm:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a failed call
             self.failures.append(f"{caller.__name__}: {type(error).__name__}: {error}")
 
-    def _timed(self, call: Callable[[], object]) -> None:
+    def everybody_answered(self, since: Counter[str]) -> bool:
+        """Tell whether each caller has been answered since a copy of `answers` was taken, or one of them has failed."""
+        return bool(self.failures) or all(self.answers[who] > since[who] for who in CALLERS)
+
+    def _timed(self, who: str, call: Callable[[], object]) -> None:
         began = time.monotonic()
         call()
         self.slowest = max(self.slowest, time.monotonic() - began)
+        self.answers[who] += 1
         self.answered += 1
 
     def _stay(self) -> None:
         with self.site.machine.client(PATIENCE) as client:
             while not self._over.is_set():
-                self._timed(client.status)
+                self._timed("stay", client.status)
 
     def _come_anew(self) -> None:
         while not self._over.is_set():
             with self.site.machine.client(PATIENCE) as client:
-                self._timed(client.status)
+                self._timed("come anew", client.status)
 
     def _knock(self) -> None:
         path = f"{self.site.machine.root}/run/headgate/headgate.sock"
@@ -82,11 +92,12 @@ class Storm:
                 knock.settimeout(PATIENCE)
                 knock.connect(path)
             self.knocks += 1
-            time.sleep(0.01)
+            time.sleep(0.05)
 
     def _write(self) -> None:
         with self.site.machine.client(PATIENCE) as client:
             while not self._over.is_set():
                 number = self.written + 1
-                self._timed(lambda: client.update_environment(self.site.name, variables={"N": str(number)}))  # noqa: B023
+                variables = {"N": str(number)}
+                self._timed("write", partial(client.update_environment, self.site.name, variables=variables))
                 self.written = number
