@@ -44,13 +44,13 @@ def test_package_names_no_directory_of_the_machine_that_built_it(package: Path, 
 def test_upgrade_keeps_state_and_settings_and_fails_no_call(site: Site, older_package: Path) -> None:
     machine = site.machine
     shutil.copy(older_package, machine.root / "opt/older.deb")
-    machine.run("dpkg", "--install", "/opt/older.deb")
+    machine.run("dpkg", "--force-unsafe-io", "--install", "/opt/older.deb")
     assert installed(machine) == f"installed {OLDER}"
     config = machine.read("/etc/headgate/headgated.toml")
     machine.write("/etc/headgate/headgated.toml", OURS + config)
     before = machine.pid()
     with Storm(site) as storm:
-        machine.run("dpkg", "--install", "/opt/headgate.deb")
+        machine.run("dpkg", "--force-unsafe-io", "--install", "/opt/headgate.deb")
     assert (storm.failures, storm.lost) == ([], [])
     assert installed(machine) != f"installed {OLDER}"
     assert machine.pid() not in (0, before)
@@ -64,21 +64,21 @@ def test_upgrade_keeps_state_and_settings_and_fails_no_call(site: Site, older_pa
 
 def test_upgrade_starts_nothing_that_was_stopped(machine: Machine) -> None:
     machine.systemctl("stop", "headgated.socket", "headgated.service")
-    machine.run("dpkg", "--install", "/opt/headgate.deb")
+    machine.run("dpkg", "--force-unsafe-io", "--install", "/opt/headgate.deb")
     assert machine.show("ActiveState") == "inactive"
 
 
 def test_remove_keeps_state_purge_keeps_targets_and_neither_asks(site: Site) -> None:
     machine = site.machine
     try:
-        machine.run("dpkg", "--remove", "headgate")
+        machine.run("dpkg", "--force-unsafe-io", "--remove", "headgate")
         assert not (machine.root / "usr/bin/headgated").exists()
         assert (machine.root / "var/lib/headgate/history.db").exists()
         assert (machine.root / "etc/headgate/headgated.toml").exists()
-        machine.run("dpkg", "--install", "/opt/headgate.deb")
+        machine.run("dpkg", "--force-unsafe-io", "--install", "/opt/headgate.deb")
         with machine.client() as client:
             assert client.get_environment(site.name).config_path == site.target
-        machine.run("dpkg", "--purge", "headgate")
+        machine.run("dpkg", "--force-unsafe-io", "--purge", "headgate")
         for gone in ("opt/headgate", "var/lib/headgate", "etc/headgate/headgated.toml", "run/headgate"):
             assert not (machine.root / gone).exists(), gone
         links = machine.run("find", "/etc/systemd/system", "-name", "headgated*").stdout
@@ -86,7 +86,7 @@ def test_remove_keeps_state_purge_keeps_targets_and_neither_asks(site: Site) -> 
         assert site.deployed() == "one\n"
         assert machine.read(f"{site.source}/app.conf") == "one\n"
     finally:
-        machine.run("dpkg", "--install", "/opt/headgate.deb")
+        machine.run("dpkg", "--force-unsafe-io", "--install", "/opt/headgate.deb")
         with machine.client() as client:  # So that the site can be taken down as any other.
             names = [environment.name for environment in client.list_environments()]
             if site.name not in names:

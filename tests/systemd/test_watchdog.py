@@ -19,6 +19,7 @@ def lie_in_wait():
     from headgated.engine.runtime import Runtime
     name = open("/run/headgate/sabotage").read()
     os.unlink("/run/headgate/sabotage")
+    gc.unfreeze()  # What was there at the start is kept out of sight otherwise.
     for runtime in [each for each in gc.get_objects() if isinstance(each, Runtime)]:
         if runtime.name == name:
             runtime.lock.acquire()
