@@ -19,6 +19,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
+_VISIBLE = re.compile("[!-~]+")
+"""What a URL is written in: of what else there is in one a client makes nothing, or something else."""
 _PORTS = 65535
 _MOST = 64 * 1024
 _SCHEMES = ("http", "https")
@@ -71,13 +73,13 @@ def _variables(value: object) -> dict[str, str]:
 
 def _syntaxes(value: object) -> tuple[str, ...]:
     given = (value,) if isinstance(value, str) else value
-    if not isinstance(given, list | tuple) or not given or not set(given) <= set(SYNTAXES):
+    if not isinstance(given, list | tuple) or not given or not all(one in SYNTAXES for one in given):
         raise ValueError(f"must be one or some of {', '.join(SYNTAXES)} (got {value!a:.80})")
     return tuple(given)
 
 
 def _url(value: object) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and _VISIBLE.fullmatch(value):
         try:
             parts = urlsplit(value)
             if parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and not parts.username:

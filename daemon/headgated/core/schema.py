@@ -31,12 +31,16 @@ class Schema:
     def __init__(self, text: bytes) -> None:
         try:
             schema = json.loads(text)
+            if not isinstance(schema, dict | bool):
+                raise ValueError("a schema is an object, or true or false")  # noqa: TRY004, TRY301
+            if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+                raise ValueError("its $schema is no text")  # noqa: TRY004, TRY301
             kind = validators.validator_for(schema)
-            kind.check_schema(schema)
+            kind.check_schema(schema)  # type: ignore[arg-type]  # true and false are schemas too
         except exceptions.SchemaError as error:
             raise ValueError(f"is no JSON Schema: {error.message[:_LONGEST]}") from error
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"is not JSON: {error}") from error
+            raise ValueError(f"is no JSON Schema: {error}") from error
         self._validator = kind(schema, registry=Registry(), format_checker=kind.FORMAT_CHECKER)
 
     def faults(self, path: bytes, content: bytes) -> list[str]:

@@ -14,6 +14,8 @@ from xml.parsers import expat
 
 import yaml
 
+DEEPEST = 500
+"""Levels; whatever reads configuration gives up on what is nested deeper."""
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BY_SUFFIX = {
     b"json": "json",
@@ -54,9 +56,23 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _read_yaml(content: bytes) -> None:
-    # Composed, not constructed: a program's own tags are its own business, and none runs anything here.
-    for _ in yaml.compose_all(content, Loader=_Loader):
-        pass
+    # Neither composed nor constructed: a program's own tags are its own business, and none runs anything here. And what composes
+    # goes down in C as deep as the file does, until the stack ends, and the process with it.
+    depth, anchors = 0, set[str]()
+    for event in yaml.parse(content, Loader=_Loader):
+        if isinstance(event, yaml.DocumentStartEvent):
+            anchors.clear()
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in anchors:
+                raise ValueError(f"found undefined alias {event.anchor} {event.start_mark}")
+        elif isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+            anchors.add(event.anchor)
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise ValueError(f"nested deeper than {DEEPEST} levels {event.start_mark}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _read_toml(content: bytes) -> None:

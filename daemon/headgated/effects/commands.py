@@ -30,6 +30,8 @@ _PASSED_ON = ("PATH", "LANG", "TZ")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLL = 0.1
 """Seconds after which a wait looks at what else may have happened."""
+_PIPE = 64 * 1024
+"""Bytes that a pipe holds: what a command has printed and nobody has read when it ends is no more."""
 _UNSTARTED = 127
 """Exit code of what could not be started, as shells have it."""
 
@@ -204,7 +206,8 @@ def _follow(
             if not chunk:
                 return _ends(child, deadline, cancelled)
             output.take(chunk)
-        elif child.poll() is not None:
+        # It counts although there is more to read: what it left behind may print for ever.
+        if _has_ended(child.pid):
             return True
 
 
@@ -226,7 +229,7 @@ def _kill(child: subprocess.Popen[bytes], unit: str) -> None:
     if unit:
         _stop_unit(unit)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, number)
         until = time.monotonic() + GRACE
         while not _has_ended(child.pid) and time.monotonic() < until:
@@ -252,10 +255,11 @@ def _stop_unit(unit: str) -> None:
 
 
 def _drain(child: subprocess.Popen[bytes], output: _Output) -> None:
-    """Take what is in the pipe still, without waiting for those who hold its other end."""
-    stream = _stream(child)
-    while _readable(stream, 0) and (chunk := os.read(stream, 65536)):
+    """Take what is in the pipe still, without waiting for those who hold its other end, and who may fill it without end."""
+    stream, left = _stream(child), _PIPE
+    while left > 0 and _readable(stream, 0) and (chunk := os.read(stream, 65536)):
         output.take(chunk)
+        left -= len(chunk)
 
 
 def _readable(descriptor: int, seconds: float) -> bool:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from headgated.core.errors import DeploymentFailedError
+from headgated.core.errors import DeploymentFailedError, TargetMovedError
 from headgated.core.ignore import OWN_PREFIX
 from headgated.core.paths import escape, join
 from headgated.core.plan import Change
@@ -26,6 +26,10 @@ from headgated.effects.beneath import Beneath
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OURS = "headgate-check-"
+"""How the names of what is made here begin."""
+_MOVED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ESTALE})
+"""What is said where somebody changes the target while it is copied."""
 _PIECE = 1 << 24
 _MAY_PASS = 0o711
 """Others may pass through by name, to what the files' own modes let them see: a check may run as another user."""
@@ -56,7 +60,7 @@ def rehearsal(
     Raises:
         DeploymentFailedError: CHECK_IMPOSSIBLE, it cannot be made.
     """
-    place = base / secrets.token_hex(6)
+    place = base / f"{_OURS}{secrets.token_hex(6)}"
     try:
         try:
             base.mkdir(mode=_MAY_PASS, parents=True, exist_ok=True)
@@ -65,25 +69,54 @@ def rehearsal(
             made = _make(place, target, changes, content)
         except OSError as error:
             raise DeploymentFailedError(
-                f"cannot check {target}: no copy of it can be made in {base}: {error.strerror}",
+                f"cannot check {target}: no copy of it can be made in {base}: {_told(error)}",
                 reason="CHECK_IMPOSSIBLE",
-                hint="free some space there, or choose another check_directory in the daemon's configuration",
+                hint=_hint(error),
             ) from error
         yield made
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        _remove(place)
+
+
+def list_of_changes(base: Path, deployment_id: str) -> Path:
+    """Return where the changed paths of a deployment are written for its reloads and probes."""
+    return base / f"{_OURS}{deployment_id}.changed"
 
 
 def sweep(base: Path) -> None:
-    """Remove the copies that a killed daemon left."""
-    with os.scandir(base) if base.is_dir() else _nothing() as found:
-        for left in found:
-            shutil.rmtree(left.path, ignore_errors=True)
+    """Remove what a killed daemon left. Nothing else: the directory is one that root chose, and may hold what is not ours."""
+    with suppress(OSError):
+        for name in os.listdir(base):
+            if name.startswith(_OURS):
+                _remove(base / name)
 
 
-@contextmanager
-def _nothing() -> Iterator[Iterator[os.DirEntry[str]]]:
-    yield iter(())
+def _remove(place: Path) -> None:
+    """Remove a copy, or a file; what cannot be stays. A directory of the copy may be closed to its owner too, as its original is."""
+    if place.is_symlink() or not place.is_dir():
+        with suppress(OSError):
+            place.unlink()
+        return
+    for above, _, _ in os.walk(place, onerror=_open_up):
+        _open_up(PermissionError(errno.EACCES, "", above))
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _open_up(error: OSError) -> None:
+    with suppress(OSError):
+        os.chmod(error.filename, 0o700, follow_symlinks=True)
+
+
+def _told(error: OSError) -> str:
+    what = error.filename
+    where = f" ({escape(os.fsencode(what))})" if isinstance(what, str | bytes) else ""
+    return f"{error.strerror or type(error).__name__}{where}"
+
+
+def _hint(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "let the daemon's user read the whole target: a check sees all of it"
+    return "free some space there, or choose another check_directory in the daemon's configuration"
 
 
 def _make(
@@ -93,7 +126,14 @@ def _make(
     staged.mkdir()
     wanted = {change.path: change.wanted for change in changes}
     with Beneath(os.fsencode(staged)) as copy:
-        directories = _copy(target, copy, wanted)
+        try:
+            directories = _copy(target, copy, wanted)
+        except OSError as error:
+            if error.errno not in _MOVED:
+                raise
+            raise TargetMovedError(
+                f"cannot check {target}: it changes while it is copied: {_told(error)}"
+            ) from error
         for path, entry in wanted.items():
             if entry is not None:
                 _put(copy, path, entry, content)
@@ -102,6 +142,12 @@ def _make(
         for path in sorted(
             directories, reverse=True
         ):  # Last, and from below: nothing can be put into one that is read-only.
+            if path in wanted and wanted[path] is None:
+                # It goes, unless there is something in it that is not ours.
+                above, name = copy.place(path)
+                with suppress(OSError):
+                    os.rmdir(name, dir_fd=above)
+                    continue
             directories[path].give(copy.directory(path), 0o755)
     changed.write_text("".join(f"{escape(change.path)}\n" for change in changes), "utf-8")
     changed.chmod(0o644)
@@ -145,7 +191,10 @@ def _copy(target: str, copy: Beneath, wanted: Mapping[bytes, Entry | None]) -> d
                 if name.startswith(OWN_PREFIX):
                     continue  # what is staged; it is put in its place below
                 path = join(at, name)
-                found = os.stat(name, dir_fd=here, follow_symlinks=False)
+                try:
+                    found = os.stat(name, dir_fd=here, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # removed a moment ago
                 if stat.S_ISDIR(found.st_mode):
                     gives_way = wanted.get(path)
                     if gives_way is None or gives_way.kind == Kind.DIRECTORY:
@@ -162,7 +211,10 @@ def _copy_one(here: int, there: int, name: bytes, found: os.stat_result) -> None
         return
     if not stat.S_ISREG(found.st_mode):
         return
-    old = os.open(name, _READ, dir_fd=here)
+    try:
+        old = os.open(name, _READ, dir_fd=here)
+    except FileNotFoundError:
+        return  # removed a moment ago
     try:
         new = os.open(name, _NEW, 0o600, dir_fd=there)
         try:

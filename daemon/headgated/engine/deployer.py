@@ -95,6 +95,7 @@ class ConfigurationDeployer:
                 roots.targets,
                 limits.max_environments,
                 commands=self._commands,
+                check_directory=self.settings.daemon.check_directory,
             )
             self.sources = Sources(_scan_limits(limits), watch, unwatch)
             self.planning = Planning(

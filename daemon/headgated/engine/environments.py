@@ -38,6 +38,7 @@ class Environments:
         source_roots, target_roots: where sources and targets may be; empty: anywhere.
         most: how many there may be; None: any number.
         commands: returns the commands, checks, reloads and probes that environments may name.
+        check_directory: where copies of targets are made, outside of `state_dir`, which no source or target may touch either.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Environments:
         target_roots: Sequence[str] = (),
         most: int | None = None,
         commands: Callable[[], Commands] = Commands,
+        check_directory: str = "",
     ) -> None:
-        self._commands = commands
+        self._commands, self._check_directory = commands, check_directory
         self._store, self._state_dir = store, state_dir
         self.confine(source_roots, target_roots, most)
         self._all: dict[str, Environment] = {}
@@ -253,6 +255,13 @@ class Environments:
             found.append(
                 Fault("config_path", f"{target.path} overlaps the daemon's state directory {state.path}")
             )
+        if self._check_directory:
+            copies = ground.place(self._check_directory)
+            found += [
+                Fault(field, f"{place.path} overlaps {copies.path}, where checks find copies of targets")
+                for field, place in [("config_path", target), *own]
+                if place.overlaps(copies)
+            ]
         for field, source in own:
             if source.overlaps(state):
                 found.append(

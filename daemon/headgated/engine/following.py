@@ -30,6 +30,7 @@ from headgated.core.paths import escape
 from headgated.core.plan import Change
 from headgated.core.tree import Directory, Kind
 from headgated.effects.history import History
+from headgated.effects.rehearsal import list_of_changes
 from headgated.engine.checking import values_of
 from headgated.engine.deploying import Deploying
 from headgated.engine.ledger import Ledger
@@ -218,7 +219,7 @@ class Following:
         changes: Sequence[Change],
         cancelled: Event | None,
     ) -> None:
-        changed = self._directory / f"{record.deployment_id}.changed"
+        changed = list_of_changes(self._directory, record.deployment_id)
         with suppress(OSError):  # Without it a command that asks for it finds no file, and says so.
             self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             changed.write_text("".join(f"{escape(change.path)}\n" for change in changes), "utf-8")

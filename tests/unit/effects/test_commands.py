@@ -180,3 +180,19 @@ def test_high_descriptors_are_no_hindrance(runner: CommandRunner) -> None:
     finally:
         for descriptor in held:
             os.close(descriptor)
+
+
+@pytest.mark.parametrize("ending", ["exit 0", "sleep 60"])
+def test_what_escapes_and_prints_for_ever_holds_nothing_up(runner: CommandRunner, ending: str) -> None:
+    """It has a session of its own, so the kill does not reach it; it ends by itself when nobody reads on."""
+    began = time.monotonic()
+    ran = runner.run(command("sh", "-c", f"setsid yes & {ending}", timeout=1.0), {})
+    assert time.monotonic() - began < 8
+    assert ran.ok == (ending == "exit 0")
+
+
+def test_braces_that_are_no_placeholder_stay(runner: CommandRunner) -> None:
+    ran = runner.run(
+        command("printf", "%s|", "{}", "{{target}}", "{nope}", "{target"), {"target": "{staged}"}
+    )
+    assert ran.output == "{}|{{staged}}|{nope}|{target|"

@@ -568,3 +568,15 @@ def test_nothing_changed_needs_no_confirmation(site: Site) -> None:
     site.deploy()
     record = deploy_to_confirm(site, 1)
     assert record.confirm_by is None
+
+
+# Attacks
+
+
+def test_nothing_may_overlap_where_checks_find_their_copies(tmp_path: Path) -> None:
+    checks = tmp_path / "checks"
+    site = Site(tmp_path, f'[daemon]\ncheck_directory = "{checks}"')
+    for target, source in ((checks / "t", "source"), (tmp_path / "target", "checks"), (tmp_path, "source")):
+        with pytest.raises(InvalidRequestError, match="where checks find copies"):
+            site.deployer.create_environment("web", "testing", target, sources=[tmp_path / source])
+    site.deployer.close()
