@@ -180,6 +180,7 @@ class App:
         )
         self._auditor = server.auditor
         self._stack.push_async_callback(_end_work, fleet)
+        self._stack.callback(deployer.sources.end)
         await server.start()
         self._stack.push_async_callback(server.stop, STOP_GRACE)
         fleet.start()  # Last, and nobody has been let in yet: first looks at large sources must not hold up the answers.

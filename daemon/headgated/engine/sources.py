@@ -45,6 +45,12 @@ class Sources:
                 if changed:
                     source.distrust()
 
+    def end(self) -> None:
+        """Cut off every look that is made now: the daemon stops."""
+        with self._lock:
+            for source in self._sources.values():
+                source.end()
+
     def of(self, environment: Environment) -> list[Source]:
         """Return the environment's sources, in its order."""
         with self._lock:

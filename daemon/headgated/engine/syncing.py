@@ -20,6 +20,7 @@ from headgated.core.plan import Plan
 from headgated.core.safety import Verdict, is_back
 from headgated.core.source import Snapshot
 from headgated.effects.logs import facts
+from headgated.effects.scan import ScanEndedError
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
 from headgated.engine.environments import Environments
@@ -307,6 +308,8 @@ class Syncing:
         return any(root not in before or now[root].tree is not before[root].tree for root in now)
 
     def _read_failed(self, runtime: Runtime, environment: Environment, error: HeadgateError) -> SyncOutcome:
+        if isinstance(error, ScanEndedError):
+            raise error
         if error.reason in ("SOURCE_UNSETTLED", "SOURCE_MOVED"):
             if not runtime.unsettled:
                 log.warning("%s waits: %s", environment.name, error.message)

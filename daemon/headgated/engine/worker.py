@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.settle import Settle
 from headgated.effects.logs import about
-from headgated.effects.scan import git_busy
+from headgated.effects.scan import ScanEndedError, git_busy
 from headgated.engine.jobs import Job, Jobs
 from headgated.engine.runtime import Runtime
 from headgated.engine.syncing import Syncing, SyncOutcome
@@ -212,6 +212,8 @@ class Worker:
             if self._waits_for_git():
                 return SyncOutcome(GIT_POLL)
             return self._syncing.sync(self._runtime)
+        except ScanEndedError:
+            return SyncOutcome()  # The daemon stops.
         except Exception:
             log.exception("cannot look at %s; trying again in %d s", self._runtime.name, AFTER_SURPRISE)
             return SyncOutcome(AFTER_SURPRISE)

@@ -8,12 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unit.effects.intruder import before_open, opens
+from tests.unit.effects.intruder import before_open, on_open, opens
 from tests.unit.effects.scanning import content, entry, good, let_age, marked, paths, sha
 
 from headgated.core.source import RootState
 from headgated.core.tree import EMPTY, Entry, Kind, lookup, walk
-from headgated.effects.scan import ScanLimits, Source
+from headgated.effects.scan import ScanEndedError, ScanLimits, Source
 
 
 @pytest.fixture
@@ -337,3 +337,16 @@ def test_directories_within_the_limit_need_no_deep_stack(root: Path) -> None:
     (root / deep / "file").write_text("x")
     (root / deep).chmod(stat.S_IRWXU)
     assert len(paths(good(Source(str(root)).snapshot()))) == depth + 1
+
+
+def test_look_that_is_ended_stops_where_it_is(root: Path) -> None:
+    """A daemon that stops need not wait for a large source; what was looked at until then proves nothing."""
+    for name in ("a", "b", "c", "d"):
+        (root / name).write_text(name)
+    source, files = Source(str(root)), {b"a", b"b", b"c", b"d"}
+    end_at_one = on_open(lambda name: source.end() if name in files else None)
+    with opens() as opened, end_at_one, pytest.raises(ScanEndedError):
+        source.snapshot()
+    assert len(files.intersection(opened)) == 1
+    with pytest.raises(ScanEndedError):
+        source.snapshot()

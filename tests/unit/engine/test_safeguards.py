@@ -19,6 +19,7 @@ from headgated.core.deployment import ConfigDeployment, DeploymentKind, Trigger
 from headgated.core.environment import Environment
 from headgated.core.errors import DeploymentFailedError, InvalidRequestError, RefusedError
 from headgated.core.orders import Caller, DeployOrder
+from headgated.effects.scan import ScanEndedError
 from headgated.engine.following import TakenBackError
 from headgated.engine.overview import view
 from headgated.engine.syncing import Syncing, SyncOutcome
@@ -580,3 +581,14 @@ def test_nothing_may_overlap_where_checks_find_their_copies(tmp_path: Path) -> N
         with pytest.raises(InvalidRequestError, match="where checks find copies"):
             site.deployer.create_environment("web", "testing", target, sources=[tmp_path / source])
     site.deployer.close()
+
+
+# The daemon stops
+
+
+def test_look_that_the_end_cuts_off_is_no_failure(site: Site) -> None:
+    site.create(auto_sync=True)
+    site.deployer.sources.end()
+    with pytest.raises(ScanEndedError):
+        site.look()
+    assert site.records() == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import chain, islice
-from threading import Lock
+from threading import Event, Lock
 
 from headgated.core.errors import DeploymentFailedError, LimitError, SourceMovedError
 from headgated.core.paths import escape
@@ -46,6 +46,7 @@ class Source:
         self._marked = set(_EVERYTHING)
         self._trusted = True
         self._scanning = Lock()
+        self._ended = Event()
         self._known = Known()
         self._fresh = Fresh()
         self._last = Snapshot(
@@ -68,6 +69,10 @@ class Source:
             if len(self._marked) > _MANY_MARKS:
                 self._marked = set(_EVERYTHING)
 
+    def end(self) -> None:
+        """Cut off the look that is made now, and make none any more: whoever asks for a snapshot gets ScanEndedError."""
+        self._ended.set()
+
     def distrust(self) -> None:
         """Have the next snapshot read every content again, whatever sizes and times say."""
         with self._marking:
@@ -78,6 +83,9 @@ class Source:
         """Look at what is marked, at everything the first time, and at what was faulty; return what the source offers.
 
         Where the root cannot be read, or too much of it moves, the tree is that of the last settled snapshot.
+
+        Raises:
+            ScanEndedError: INTERRUPTED, `end` was called.
         """
         with self._scanning:
             marked, trusted = self._take_marks()
@@ -150,7 +158,8 @@ class Source:
         """Look once; return the snapshot if it can be believed, else the paths that were new."""
         if root.state != RootState.OK:
             return self._unavailable(root)
-        before, sweep = self._known, Sweep(self._limits, trust=trust, fresh=self._fresh)
+        before = self._known
+        sweep = Sweep(self._limits, trust=trust, fresh=self._fresh, ended=self._ended)
         try:
             after = sweep.run(root.descriptor, before, dirty_tree(marked))
         except LimitError as error:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import stat
 import time
+from threading import Event
 
-from headgated.core.errors import LimitError
+from headgated.core.errors import DeploymentFailedError, LimitError
 from headgated.core.ignore import DEFAULT_RULES, IGNORE_FILE, Rules
 from headgated.core.paths import join
 from headgated.core.tree import EMPTY, Entry, Kind
@@ -33,6 +34,13 @@ from headgated.effects.scan.reading import (
 from headgated.effects.scan.refusal import refused_directory, refused_leaf, unreadable
 
 
+class ScanEndedError(DeploymentFailedError):
+    """Whoever looked was told to end."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot look at the source to its end: the daemon stops", reason="INTERRUPTED")
+
+
 class Sweep:
     """One look.
 
@@ -40,13 +48,22 @@ class Sweep:
         limits: beyond them, parts of the source are faults.
         trust: do not open files whose signature is the known one.
         fresh: takes in the small contents that are read, by digest.
+        ended: set when nobody needs the outcome any more.
 
     Attributes:
         moved: paths that changed while they were looked at.
         names: how many names were looked at; from two on, only another look can tell whether they belong together.
     """
 
-    def __init__(self, limits: ScanLimits, *, trust: bool = True, fresh: Fresh | None = None) -> None:
+    def __init__(
+        self,
+        limits: ScanLimits,
+        *,
+        trust: bool = True,
+        fresh: Fresh | None = None,
+        ended: Event | None = None,
+    ) -> None:
+        self._ended = ended
         self.moved: list[bytes] = []
         self.names = 0
         self._limits = limits
@@ -61,6 +78,7 @@ class Sweep:
         Raises:
             OSError: the root cannot be read.
             LimitError: there are more entries than allowed.
+            ScanEndedError: it was ended.
         """
         after = self._directory(root, os.fstat(root), known, b"", DEFAULT_RULES, dirty)
         self._check_count(after.count)
@@ -69,6 +87,7 @@ class Sweep:
     def _directory(
         self, here: int, found: os.stat_result, known: Known, path: bytes, inherited: Rules, dirty: Dirty
     ) -> Known:
+        self._go_on()
         draft = Draft(known)
         identity = (found.st_dev, found.st_ino)
         partly = (
@@ -147,8 +166,13 @@ class Sweep:
         except OSError as error:
             self._failed(name, path, error, draft)
 
+    def _go_on(self) -> None:
+        if self._ended is not None and self._ended.is_set():
+            raise ScanEndedError
+
     def _leaf(self, here: int, name: bytes, path: bytes, found: os.stat_result, draft: Draft) -> None:
         """Look at anything but a directory."""
+        self._go_on()
         now_signature = signature(found)
         if self._trust and draft.known.signatures.get(name) == now_signature:
             return
