@@ -105,6 +105,10 @@ class RollbackInfo:
     rolled_back_at: datetime | None = None
 
 
+ENVIRONMENT_DELETED = "ENVIRONMENT_DELETED"
+"""The reason of a failure: it was applied, and nobody needs it any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeploymentError:
     """What went wrong, for the record."""
@@ -191,4 +195,15 @@ class ConfigDeployment:
             self.status == DeploymentStatus.SUCCESS
             and self.confirm_by is not None
             and self.confirmed_at is None
+        )
+
+    @property
+    def must_be_taken_back(self) -> bool:
+        """Whether it came from the sources, was applied and did not work: if it is still what the target has, it must not be."""
+        return (
+            self.status == DeploymentStatus.FAILED
+            and self.kind == DeploymentKind.DEPLOY
+            and self.applied_at is not None
+            and self.error is not None
+            and self.error.reason != ENVIRONMENT_DELETED
         )

@@ -63,7 +63,6 @@ def undo(record: ConfigDeployment, by: str, now: datetime) -> ConfigDeployment:
         return record
     info = replace(record.rollback_info or RollbackInfo(), rolled_back_by=by, rolled_back_at=now)
     if record.status == DeploymentStatus.FAILED and record.applied_at is not None:
-        return replace(
-            record, rollback_info=info
-        )  # It did not work: that it failed says more than that it was taken back.
+        # It was applied and did not work: that it failed says more than that it was taken back.
+        return replace(record, rollback_info=info)
     return replace(_move(record, DeploymentStatus.ROLLED_BACK), rollback_info=info)

@@ -27,20 +27,25 @@ def compose(newest_first: Iterable[Sequence[Change]]) -> dict[bytes, Entry | Non
 def standing_after(records: Sequence[ConfigDeployment], sequence: int) -> list[ConfigDeployment]:
     """Return the deployments after `sequence` that are in force, newest first.
 
-    Failed ones never were. What a rollback in force undid is not; what a rollback undid that was itself rolled back is again. A
+    Failed ones never were, but for those that failed after they had been applied. What a rollback in force undid is not; what a rollback undid that was itself rolled back is again. A
     rollback all of whose undone deployments are later than `sequence` cancels out with them.
     """
     order = {record.deployment_id: record.sequence for record in records}
     cancelled: set[str] = set()
     standing = []
     for record in sorted(records, key=lambda record: -record.sequence):
-        if record.sequence <= sequence or not record.status.reached or record.deployment_id in cancelled:
+        if record.sequence <= sequence or not _was_reached(record) or record.deployment_id in cancelled:
             continue
         undone = record.rollback_info.undone if record.rollback_info is not None else ()
         cancelled.update(undone)
         if not undone or any(order.get(earlier, 0) <= sequence for earlier in undone):
             standing.append(record)
     return standing
+
+
+def _was_reached(record: ConfigDeployment) -> bool:
+    failed_late = record.status == DeploymentStatus.FAILED and record.applied_at is not None
+    return record.status.reached or failed_late
 
 
 def check_undoable(

@@ -18,7 +18,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from threading import Event
+from typing import Protocol
 
 from headgated.core.commands import Command
 
@@ -34,6 +34,13 @@ _PIPE = 64 * 1024
 """Bytes that a pipe holds: what a command has printed and nobody has read when it ends is no more."""
 _UNSTARTED = 127
 """Exit code of what could not be started, as shells have it."""
+
+
+class Ending(Protocol):
+    """Says when a command is to end early; an Event does."""
+
+    def is_set(self) -> bool:
+        """Tell whether it is time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class CommandRunner:
     def __init__(self, *, scoped: bool | None = None) -> None:
         self._scoped = _can_scope() if scoped is None else scoped
 
-    def run(self, command: Command, values: Mapping[str, str], cancelled: Event | None = None) -> Ran:
+    def run(self, command: Command, values: Mapping[str, str], cancelled: Ending | None = None) -> Ran:
         """Run a command to its end.
 
         Args:
@@ -193,7 +200,7 @@ def _in_unit(
 
 
 def _follow(
-    child: subprocess.Popen[bytes], output: _Output, deadline: float, cancelled: Event | None
+    child: subprocess.Popen[bytes], output: _Output, deadline: float, cancelled: Ending | None
 ) -> bool:
     """Gather a child's output until it ends; tells whether it did so in time. What it left behind may still hold the pipe."""
     stream = _stream(child)
@@ -211,7 +218,7 @@ def _follow(
             return True
 
 
-def _ends(child: subprocess.Popen[bytes], deadline: float, cancelled: Event | None) -> bool:
+def _ends(child: subprocess.Popen[bytes], deadline: float, cancelled: Ending | None) -> bool:
     """Wait for a child that has closed its output."""
     while (left := deadline - time.monotonic()) > 0:
         if cancelled is not None and cancelled.is_set():

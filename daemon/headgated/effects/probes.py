@@ -11,11 +11,10 @@ import http.client
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from threading import Event
 from urllib.parse import urlsplit
 
 from headgated.core.commands import Commands, Probe
-from headgated.effects.commands import CommandRunner
+from headgated.effects.commands import CommandRunner, Ending
 
 AskGrpc = Callable[[str, float], str]
 """Asks the health service at an address (`HOST:PORT[/SERVICE]`, `unix:PATH[#SERVICE]`) within so many seconds; why it is not well, or nothing."""
@@ -33,7 +32,7 @@ class Prober:
         self._runner, self.ask_grpc = runner, ask_grpc
 
     def look(
-        self, probe: Probe, commands: Commands, values: Mapping[str, str], cancelled: Event | None = None
+        self, probe: Probe, commands: Commands, values: Mapping[str, str], cancelled: Ending | None = None
     ) -> tuple[str, str]:
         """Look once; returns why it is not well (empty: it is), and what a command printed."""
         if probe.command:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from time import monotonic
 
 from headgated.core.commands import Check, Commands, globs
@@ -20,6 +19,7 @@ from headgated.core.paths import escape
 from headgated.core.plan import Plan
 from headgated.core.syntax import syntax_fault, syntax_of
 from headgated.core.tree import Entry, Kind, walk
+from headgated.effects.commands import Ending
 from headgated.effects.rehearsal import Rehearsal, rehearsal
 from headgated.engine.content import Content
 from headgated.engine.means import Means
@@ -79,9 +79,9 @@ class Checking:
         return self._commands().faults(policies)
 
     def run(
-        self, names: tuple[str, ...], subject: Subject, tell: Tell, cancelled: Event | None = None
+        self, names: tuple[str, ...], subject: Subject, tell: Tell, cancelled: Ending | None = None
     ) -> None:
-        """Run checks in order.
+        """Run checks in order; where it is `cancelled` not all, and the rest is for the caller to say.
 
         Raises:
             CheckFailedError: CHECK_FAILED, the first that failed, with its output.
@@ -99,6 +99,8 @@ class Checking:
                     self._run_command(check, commands, subject, copy, tell, cancelled)
                 else:
                     self._look_at_files(check, subject, tell)
+                if cancelled is not None and cancelled.is_set():
+                    return  # Whoever ended it says why.
 
     def _run_command(
         self,
@@ -107,7 +109,7 @@ class Checking:
         subject: Subject,
         copy: Rehearsal,
         tell: Tell,
-        cancelled: Event | None,
+        cancelled: Ending | None,
     ) -> None:
         values = {**subject.values, "staged": str(copy.staged), "changed": str(copy.changed)}
         ran = self._runner.run(commands.commands[check.command], values, cancelled)
@@ -116,11 +118,7 @@ class Checking:
                 "check", check.name, ok=ran.ok, message=ran.why, output=ran.output, seconds=ran.seconds
             )
         )
-        if ran.cancelled:
-            raise DeploymentFailedError(
-                "cannot go on: it was cancelled before it changed anything", reason="CANCELLED"
-            )
-        if not ran.ok:
+        if not ran.ok and not ran.cancelled:
             raise CheckFailedError(
                 f"cannot deploy: the check {check.name} failed: {ran.why}{_last_line(ran.output)}",
                 hint="mend what it complains of; its whole output is in the record (headgate show)",

@@ -242,6 +242,7 @@ class ConfigurationDeployer:
         """Forget an environment. Its target and its deployments' records stay."""
         runtime = self.runtime(name)
         with runtime.lock:
+            self.deploying.give_up(runtime)
             self.environments.delete(name)
             self.history.forget(name)
             self.sources.unsubscribe(name)
@@ -410,6 +411,8 @@ class ConfigurationDeployer:
                 if current is not None:
                     runtime.last_success_at = current.finished_at
                     runtime.unconfirmed = current if current.awaits_confirmation else None
+                    if current.must_be_taken_back:
+                        self.deploying.to_take_back(runtime, self.ledger.store.get(runtime.current_id))
         self.sources.subscribe(environment)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
 from headgated.core import lifecycle
 from headgated.core.deployment import (
+    ENVIRONMENT_DELETED,
     ConfigDeployment,
     DeploymentKind,
     SettingChange,
@@ -42,7 +43,7 @@ from headgated.engine.environments import Environments
 from headgated.engine.execution import Work, execute
 from headgated.engine.ledger import Ledger, failed, utc_now
 from headgated.engine.planning import Planned, Planning
-from headgated.engine.runtime import Runtime
+from headgated.engine.runtime import Runtime, Spoiled
 from headgated.engine.wanted import Wanted
 
 log = logging.getLogger("headgated.deploy")
@@ -71,6 +72,9 @@ class FollowUp(Protocol):
 
     def resume(self, runtime: Runtime, environment: Environment) -> None:
         """Go on where it was cut off."""
+
+    def take_back_again(self, runtime: Runtime, environment: Environment) -> None:
+        """Take back what could not be, if it is time for that."""
 
     def take_back(
         self,
@@ -183,7 +187,7 @@ class Deploying:
         except HeadgateError as error:
             runtime.needs_recovery = error.reason in UNFINISHED
             raise
-        runtime.managed, runtime.current_id = plan.result, record.deployment_id
+        runtime.managed, runtime.current_id, runtime.spoiled = plan.result, record.deployment_id, None
         forget_changed(runtime, plan)
         notes = (*record.changes.notes, *notes)
         record = replace(
@@ -216,6 +220,7 @@ class Deploying:
         cancelled: threading.Event | None,
     ) -> None:
         """Run the environment's checks on what is staged."""
+        runtime.steps = ()  # It may be done once more, where the target moved.
 
         def note(result: StepResult) -> None:
             runtime.steps = (*runtime.steps, result)
@@ -231,7 +236,8 @@ class Deploying:
             ),
             values_of(environment, record),
         )
-        self._checking.run(environment.policies.checks, subject, note, cancelled)
+        self._checking.run(environment.policies.checks, subject, note, _Ended(runtime.stopping, cancelled))
+        stop_if_cancelled(runtime, cancelled)
 
     def _refuse_undefined(self, environment: Environment) -> None:
         """Refuse to deploy what would then lack a check or a reload: its definition has left the daemon's configuration."""
@@ -252,14 +258,17 @@ class Deploying:
         record = replace(record, applied_at=record.applied_at or utc_now())
         self._ledger.keep(record)
         runtime.following = record
+        runtime.unconfirmed = None  # It is undone, or this came after it.
         return record
 
     def to_follow(self, record: ConfigDeployment) -> None:
         """Take up at start what was applied before the daemon stopped, to be followed up before anything else."""
         runtime = self._runtimes.get(record.environment)
-        if runtime is not None:
-            runtime.following = record
-            self._ledger.update(record)
+        if runtime is None:
+            self._ledger.finish(failed(record, _deleted(record.deployment_id)))
+            return
+        runtime.following = record
+        self._ledger.update(record)
 
     def make_usable(self, runtime: Runtime) -> None:
         """Bring to its end what an earlier deployment could not, before anything else is begun.
@@ -275,8 +284,42 @@ class Deploying:
             head = self._history.head(runtime.name)
             if head is not None:
                 runtime.managed, runtime.current_id = head.managed, head.deployment_id
+                if runtime.spoiled is not None and runtime.spoiled.record.deployment_id != runtime.current_id:
+                    runtime.spoiled = None
         if runtime.following is not None:
             self._following.resume(runtime, self._environments.get(runtime.name))
+        if runtime.spoiled is not None:
+            self._following.take_back_again(runtime, self._environments.get(runtime.name))
+
+    def ready(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
+        """Bring to its end what comes before a deployment that has begun; returns its record, which may have a later sequence then.
+
+        Raises:
+            RefusedError, HeadgateError: as `make_usable`.
+        """
+        self.make_usable(runtime)
+        if (
+            record.sequence < runtime.begun
+        ):  # Something was taken back meanwhile, and that came to the target first.
+            record = self._ledger.renumber(record)
+            runtime.sequence = max(runtime.sequence, record.sequence)
+            runtime.begun = record.sequence
+            runtime.running = record
+            self._ledger.update(record)
+        return record
+
+    def to_take_back(self, runtime: Runtime, record: ConfigDeployment) -> None:
+        """Take up at start what failed after it was applied and is still what the target has: its way back was cut off, or failed."""
+        error = record.error
+        if error is not None:
+            why = DeploymentFailedError(error.message, reason=error.reason, hint=error.hint)
+            runtime.spoiled = Spoiled(record, why)
+
+    def give_up(self, runtime: Runtime) -> None:
+        """End what is followed up or to be taken back, because its environment is deleted."""
+        record, runtime.following, runtime.spoiled, runtime.unconfirmed = runtime.following, None, None, None
+        if record is not None:
+            self.fail(runtime, record, _deleted(record.deployment_id))
 
     def succeed(self, record: ConfigDeployment) -> ConfigDeployment:
         """Finish the record of a deployment that was applied; marks what it undid first. May be repeated."""
@@ -343,6 +386,25 @@ class Deploying:
         except HeadgateError:
             log.exception("cannot tell which settings changed")
             return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Whether a check is to end: the deployment is cancelled, or the daemon stops."""
+
+    stopping: threading.Event
+    cancelled: threading.Event | None
+
+    def is_set(self) -> bool:
+        return self.stopping.is_set() or (self.cancelled is not None and self.cancelled.is_set())
+
+
+def _deleted(deployment_id: str) -> DeploymentFailedError:
+    return DeploymentFailedError(
+        f"{deployment_id} was applied, but its environment was deleted before all reloads and health probes were done",
+        reason=ENVIRONMENT_DELETED,
+        hint="look at what its target holds; the target stays as it is",
+    )
 
 
 def told_error(error: Exception) -> DeploymentFailedError:

@@ -157,7 +157,18 @@ class Fleet:
     def cancel(self, environment: str, deployment_id: str) -> bool:
         """Take back an order that has not changed anything; tell whether there was one."""
         worker = self._workers.get(environment)
-        return worker is not None and worker.cancel(deployment_id)
+        if worker is not None and worker.cancel(deployment_id):
+            return True
+        try:
+            runtime = self._deployer.runtime(environment)
+        except NotFoundError:
+            return False
+        # Nobody's order: auto-sync's, or one that a restart resumed. What follows it can be ended all the same.
+        following, cancelled = runtime.following, runtime.cancelled
+        if following is None or cancelled is None or following.deployment_id != deployment_id:
+            return False
+        cancelled.set()
+        return True
 
     def nudge(self, name: str) -> None:
         """Make an environment's worker look soon."""

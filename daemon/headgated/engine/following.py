@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TypeVar
 
-from headgated.core.commands import Probe, Reload, globs
+from headgated.core.commands import Commands, Probe, Reload, globs
 from headgated.core.deployment import (
     ConfigDeployment,
     DeploymentKind,
@@ -25,18 +25,18 @@ from headgated.core.deployment import (
     Trigger,
 )
 from headgated.core.environment import Environment, Policies
-from headgated.core.errors import DeploymentFailedError, HeadgateError
+from headgated.core.errors import DeploymentFailedError, HeadgateError, UnavailableError
 from headgated.core.paths import escape
 from headgated.core.plan import Change
 from headgated.core.tree import Directory, Kind
 from headgated.effects.history import History
 from headgated.effects.rehearsal import list_of_changes
 from headgated.engine.checking import values_of
-from headgated.engine.deploying import Deploying
-from headgated.engine.ledger import Ledger
+from headgated.engine.deploying import Deploying, told_error
+from headgated.engine.ledger import Ledger, failed
 from headgated.engine.means import Means
 from headgated.engine.planning import Planning, again_when_moved
-from headgated.engine.runtime import Runtime
+from headgated.engine.runtime import Runtime, Spoiled
 
 T = TypeVar("T")
 
@@ -48,11 +48,17 @@ FIRST_PAUSE = 1.0
 """Seconds until a reload that failed is tried again; doubles each time."""
 LONGEST_PAUSE = 30.0
 """Seconds."""
+LONGEST_RETRY = 300.0
+"""Seconds until what could not be taken back is tried again at the latest."""
 _POLL = 0.1
 
 
-class TakenBackError(DeploymentFailedError):
-    """It was applied, and taken back again because it did not work. Its record is saved, and so is the rollback's."""
+class SavedError(DeploymentFailedError):
+    """It was applied, and what followed failed. Its record says so already, on disk."""
+
+
+class TakenBackError(SavedError):
+    """It was taken back again because it did not work; the rollback's record is saved as well."""
 
 
 class _StoppedError(Exception):
@@ -92,7 +98,7 @@ class Following:
         if not policies.reloads and not policies.health:
             return False
         try:
-            due = self._due(policies, changes)
+            due = self._due(self._commands(), policies, changes)
         except DeploymentFailedError:
             return True  # Following it up says why that cannot be done.
         return bool(due.reloads or due.probes)
@@ -111,21 +117,42 @@ class Following:
 
         Raises:
             TakenBackError: RELOAD_FAILED, HEALTH_FAILED, CANCELLED; the target is as it was before.
-            DeploymentFailedError: the same, of what is not taken back; its record is saved.
+            SavedError: the same, of what is not taken back.
         """
         runtime.following = record
+        runtime.cancelled = cancelled = cancelled or Event()
         self._deploying.tell(runtime.name)
         try:
             self._run(runtime, environment, record, changes, cancelled)
         except _StoppedError:
             return record
-        except DeploymentFailedError as error:
+        except Exception as error:
+            told = told_error(error)
             runtime.following = None
             if record.kind != DeploymentKind.DEPLOY:
-                raise
-            raise self.take_back(runtime, environment, record, error) from error
+                self._deploying.fail(runtime, record, told)
+                raise SavedError(
+                    told.message, reason=told.reason, hint=told.hint, paths=told.paths
+                ) from error
+            raise self.take_back(runtime, environment, record, told) from error
+        finally:
+            runtime.cancelled = None
+        return self._succeed(runtime, replace(record, steps=runtime.steps))
+
+    def _succeed(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
+        """Finish it; where that cannot be written it is well all the same, and is written as soon as it can be."""
         runtime.following = None
-        return self._deploying.succeed(replace(record, steps=runtime.steps))
+        try:
+            return self._deploying.succeed(record)
+        except HeadgateError:
+            log.exception("cannot save that %s succeeded", record.deployment_id)
+            done = runtime.last
+            if done is not None and done.deployment_id == record.deployment_id:
+                return done  # The ledger has it, and saves it.
+            runtime.following = (
+                record  # What it undid could not be marked: done once more before anything else.
+            )
+            return record
 
     def resume(self, runtime: Runtime, environment: Environment) -> None:
         """Go on with what follows a deployment where it was cut off; nothing where there is none."""
@@ -137,10 +164,8 @@ class Following:
         runtime.running, runtime.steps = record, record.steps
         try:
             self.follow(runtime, environment, record, self._history.changes(record.deployment_id))
-        except TakenBackError:
-            pass  # Saved and logged.
-        except DeploymentFailedError as error:
-            self._deploying.fail(runtime, record, error)
+        except SavedError:
+            pass  # And logged.
         finally:
             runtime.running, runtime.steps = running, steps
             self._deploying.tell(runtime.name)
@@ -155,26 +180,68 @@ class Following:
         """Undo an applied deployment by itself, as a rollback with a record of its own; returns what to raise.
 
         Its own record ends first: as FAILED, or, where it had succeeded (nobody confirmed it), as what the rollback makes of it.
+        Until the target has its former state again, `runtime.spoiled` says so; a restart finds that out by itself.
         """
         told = TakenBackError(
             f"{why.message}; what it changed is taken back", reason=why.reason, hint=why.hint, paths=why.paths
         )
         if not record.status.finished:
             self._deploying.fail(runtime, record, told)
-        undo = self._begin(runtime, record, why)
+            record = runtime.last or record
+        runtime.spoiled = Spoiled(record, why) if runtime.spoiled is None else runtime.spoiled
+        undo: ConfigDeployment | None = None
         name = record.deployment_id
-        before, _ = self._history.managed(name)
-        runtime.steps = ()
         try:
-            again_when_moved(lambda: self._undo(runtime, environment, undo, name, before))
+            undo = self._begin(runtime, record, why)
+            before, _ = self._history.managed(name)
+            begun = undo
+            again_when_moved(lambda: self._undo(runtime, environment, begun, name, before))
         except Exception as error:  # noqa: BLE001 - recorded; the environment is not worth less for it
-            failure = self._deploying.fail(runtime, undo, error)
+            failure = self._undo_failed(runtime, undo, error)
             told = TakenBackError(
                 f"{why.message}; taking it back failed as well: {failure.message}",
                 reason=why.reason,
                 hint=failure.hint or why.hint,
                 paths=failure.paths,
             )
+        return told
+
+    def take_back_again(self, runtime: Runtime, environment: Environment) -> None:
+        """Take back what could not be, or was cut off, if it is time for that; nothing where there is none."""
+        spoiled = runtime.spoiled
+        if spoiled is None or spoiled.wait() > 0:
+            return
+        running, steps = runtime.running, runtime.steps
+        try:
+            self.take_back(runtime, environment, spoiled.record, spoiled.why)
+        finally:
+            runtime.running, runtime.steps = running, steps
+            self._deploying.tell(runtime.name)
+
+    def _undo_failed(
+        self, runtime: Runtime, undo: ConfigDeployment | None, error: Exception
+    ) -> DeploymentFailedError:
+        """Note that taking back failed: a record of its own the first time, a count on that record while it fails the same way."""
+        spoiled = runtime.spoiled
+        if spoiled is None and isinstance(error, SavedError):
+            return error  # It was taken back, and what it was restored to is not well.
+        if spoiled is None:
+            return self._deploying.fail(runtime, undo, error) if undo is not None else told_error(error)
+        told, before = told_error(error), spoiled.failed
+        same = before is not None and before.error is not None and before.error.message == told.message
+        attempts = spoiled.attempts + 1
+        pause = min(LONGEST_RETRY, FIRST_PAUSE * 2 ** min(attempts - 1, 16))
+        kept = before
+        if undo is None:
+            log.error("cannot take back %s: %s", spoiled.record.deployment_id, told.message)
+        elif same and before is not None:
+            self._ledger.forget(failed(undo, told))
+            with suppress(UnavailableError):
+                kept = self._ledger.repeat_failure(before, attempts)
+        else:
+            self._deploying.fail(runtime, undo, told)
+            kept = runtime.last
+        runtime.spoiled = replace(spoiled, failed=kept, attempts=attempts, due=time.monotonic() + pause)
         return told
 
     def _undo(
@@ -203,8 +270,7 @@ class Following:
         info = RollbackInfo(undone.deployment_id, (undone.deployment_id,))
         return self._deploying.start(runtime, replace(record, rollback_info=info))
 
-    def _due(self, policies: Policies, changes: Sequence[Change]) -> _Due:
-        commands = self._commands()
+    def _due(self, commands: Commands, policies: Policies, changes: Sequence[Change]) -> _Due:
         if not changes:
             return _Due((), ())
         reloads = [_defined(commands.reload(name), "reload", name) for name in policies.reloads]
@@ -226,21 +292,24 @@ class Following:
         try:
             values = {**values_of(environment, record), "changed": str(changed)}
             watch = _Watch(runtime.stopping, cancelled)
-            due = self._due(environment.policies, changes)
+            commands = self._commands()  # Once: it may be another while this goes on.
+            due = self._due(commands, environment.policies, changes)
             done = {(step.step, step.name) for step in runtime.steps if step.ok}
             for number, reload in enumerate(due.reloads):
                 self._ledger.progress(record, "reload", number, len(due.reloads))
                 if ("reload", reload.name) not in done:
-                    self._reload(reload, values, runtime, record, watch)
+                    self._reload(reload, commands, values, runtime, record, watch)
             for number, probe in enumerate(due.probes):
                 self._ledger.progress(record, "health", number, len(due.probes))
-                self._await_health(probe, values, runtime, record, watch)
+                self._await_health(probe, commands, values, runtime, record, watch)
         finally:
-            changed.unlink(missing_ok=True)
+            with suppress(OSError):  # It is swept at the next start.
+                changed.unlink(missing_ok=True)
 
     def _reload(
         self,
         reload: Reload,
+        commands: Commands,
         values: dict[str, str],
         runtime: Runtime,
         record: ConfigDeployment,
@@ -251,12 +320,13 @@ class Following:
         Raises:
             DeploymentFailedError: RELOAD_FAILED, it did not within its limit.
         """
-        command = self._commands().commands[reload.command]
+        command = commands.commands[reload.command]
         began, attempts, pause = time.monotonic(), 0, FIRST_PAUSE
         while True:
             attempts += 1
-            ran = self._runner.run(command, values, watch.cancelled)
-            watch.check(record)
+            ran = self._runner.run(command, values, watch)
+            if not ran.ok:
+                watch.check(record)
             self._note(
                 runtime,
                 record,
@@ -271,6 +341,7 @@ class Following:
                 ),
             )
             if ran.ok:
+                watch.check(record)
                 return
             log.warning("%s: the reload %s failed: %s", record.deployment_id, reload.name, ran.why)
             if time.monotonic() + pause - began > reload.give_up_after:
@@ -283,7 +354,13 @@ class Following:
             pause = min(LONGEST_PAUSE, pause * 2)
 
     def _await_health(
-        self, probe: Probe, values: dict[str, str], runtime: Runtime, record: ConfigDeployment, watch: _Watch
+        self,
+        probe: Probe,
+        commands: Commands,
+        values: dict[str, str],
+        runtime: Runtime,
+        record: ConfigDeployment,
+        watch: _Watch,
     ) -> None:
         """Look until it is well often enough in a row.
 
@@ -293,7 +370,7 @@ class Following:
         began, attempts, row = time.monotonic(), 0, 0
         while True:
             attempts += 1
-            why, output = self._prober.look(probe, self._commands(), values, watch.cancelled)
+            why, output = self._prober.look(probe, commands, values, watch)
             watch.check(record)
             row = 0 if why else row + 1
             seconds = time.monotonic() - began
@@ -338,10 +415,14 @@ class _Watch:
     """Whether to go on."""
 
     def __init__(self, stopping: Event, cancelled: Event | None) -> None:
-        self._stopping, self.cancelled = stopping, cancelled
+        self._stopping, self._cancelled = stopping, cancelled
+
+    def is_set(self) -> bool:
+        """Tell whether a command is to end now."""
+        return self._stopping.is_set() or (self._cancelled is not None and self._cancelled.is_set())
 
     def check(self, record: ConfigDeployment) -> None:
-        if self.cancelled is not None and self.cancelled.is_set():
+        if self._cancelled is not None and self._cancelled.is_set():
             raise DeploymentFailedError(f"{record.deployment_id} was cancelled", reason="CANCELLED")
         if self._stopping.is_set():
             raise _StoppedError

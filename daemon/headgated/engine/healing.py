@@ -15,6 +15,7 @@ from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.tree import Entry, lookup, own
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import remember
+from headgated.engine.following import SavedError
 from headgated.engine.ledger import Ledger, failed
 from headgated.engine.planning import Planned, Planning, again_when_moved
 from headgated.engine.runtime import Runtime
@@ -76,6 +77,8 @@ class Healing:
             if record is not None:
                 self._ledger.forget(failed(record, told_error(error)))
             raise
+        except SavedError:
+            return 0.0  # Its records are saved, and a hold keeps it out.
         except (HeadgateError, OSError) as error:
             return fail(HEAL, error, record)
         _note(runtime)
@@ -97,8 +100,8 @@ class Healing:
         synced = runtime.synced_version
 
         def attempt() -> ConfigDeployment:
-            self._deploying.make_usable(runtime)
-            return self._deploying.carry_out(runtime, environment, record, self._plan(runtime, environment))
+            ready = self._deploying.ready(runtime, record)
+            return self._deploying.carry_out(runtime, environment, ready, self._plan(runtime, environment))
 
         try:
             again_when_moved(attempt)

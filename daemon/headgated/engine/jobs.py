@@ -40,7 +40,7 @@ from headgated.engine.content import from_history
 from headgated.engine.deploying import Deploying, adoption_hold, check_usable, stop_if_cancelled
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal
 from headgated.engine.environments import Environments
-from headgated.engine.following import TakenBackError
+from headgated.engine.following import SavedError
 from headgated.engine.ledger import Ledger, utc_now
 from headgated.engine.planning import Allowed, Planned, Planning, UnsoundError, again_when_moved
 from headgated.engine.runtime import Runtime
@@ -131,7 +131,7 @@ class Jobs:
             try:
                 stop_if_cancelled(runtime, job.cancelled)
                 return again_when_moved(lambda: self._attempt(runtime, job, record, loose=loose))
-            except TakenBackError:
+            except SavedError:
                 raise  # Saved, with the rollback that took it back.
             except Exception as error:
                 raise self._deploying.fail(runtime, record, error) from error
@@ -157,6 +157,8 @@ class Jobs:
                 self._ledger.amend(confirmed)
                 log.info("%s confirmed %s", caller.user, deployment_id)
             runtime.unconfirmed = None
+            if runtime.spoiled is not None and runtime.spoiled.record.deployment_id == deployment_id:
+                runtime.spoiled = None  # It could not be taken back so far, and need not be any more.
             if runtime.last is not None and runtime.last.deployment_id == deployment_id:
                 runtime.last = confirmed
         return confirmed
@@ -165,6 +167,7 @@ class Jobs:
         """Remove from the target every file that was deployed there and that nobody changed since, as a deployment."""
         runtime, environment = self._runtimes[name], self._environments.get(name)
         with runtime.lock:
+            self._deploying.give_up(runtime)
             self._deploying.make_usable(runtime)
             record = self._ledger.begin(
                 name,
@@ -185,7 +188,7 @@ class Jobs:
     def _attempt(
         self, runtime: Runtime, job: Job, record: ConfigDeployment, *, loose: bool
     ) -> ConfigDeployment:
-        self._deploying.make_usable(runtime)
+        record = self._deploying.ready(runtime, record)
         environment = self._environments.get(runtime.name)
         order = job.order
         if runtime.unconfirmed is not None and isinstance(order, DeployOrder | AdoptOrder):

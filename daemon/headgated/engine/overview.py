@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from headgated.core.environment import Environment, EnvironmentType
 from headgated.core.report import version_of
-from headgated.engine.runtime import Runtime
+from headgated.engine.runtime import Runtime, Spoiled
 from headgated.engine.views import EnvironmentView, SyncState, SyncView
 
 
@@ -46,6 +46,8 @@ def _state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:
         return SyncState.FAILING, runtime.unwritable
     if runtime.misfit:
         return SyncState.HALTED, runtime.misfit
+    if runtime.spoiled is not None:
+        return SyncState.FAILING, _spoiled(runtime.spoiled)
     if environment.halt is not None:
         return SyncState.HALTED, environment.halt.message
     if environment.pause is not None:
@@ -76,6 +78,12 @@ def _busy(runtime: Runtime) -> str:
         name, until = unconfirmed.deployment_id, f"{unconfirmed.confirm_by:%H:%M:%S} UTC"
         return f"{name} is taken back at {until} unless somebody says: headgate confirm {name}"
     return ""
+
+
+def _spoiled(spoiled: Spoiled) -> str:
+    name, error = spoiled.record.deployment_id, spoiled.failed.error if spoiled.failed is not None else None
+    why = f": {error.message}" if error is not None else ""
+    return f"{name} does not work ({spoiled.why.reason}) and is still in place; taking it back failed {spoiled.attempts} time(s){why}"
 
 
 def _sync_state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:

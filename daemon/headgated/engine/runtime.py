@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from headgated.core.deployment import ConfigDeployment, StepResult
+from headgated.core.errors import DeploymentFailedError
 from headgated.core.tree import EMPTY, Directory
 from headgated.effects.target import Target
 from headgated.engine.edits import Edits
@@ -23,6 +25,24 @@ class Failure:
     attempts: int
     next_at: float
     """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """An applied deployment that is to be taken back, and is not yet."""
+
+    record: ConfigDeployment
+    why: DeploymentFailedError
+    attempts: int = 0
+    """How often that failed."""
+    failed: ConfigDeployment | None = None
+    """The rollback that failed last."""
+    due: float = 0.0
+    """When to try again, by the monotonic clock."""
+
+    def wait(self) -> float:
+        """Return in how many seconds to try again."""
+        return max(0.0, self.due - time.monotonic())
 
 
 @dataclass(slots=True)
@@ -71,6 +91,10 @@ class Runtime:
     """Checks, reloads and probes of what runs, so far."""
     following: ConfigDeployment | None = None
     """Applied, and not finished: reloads and health probes are still to come. On disk as such."""
+    cancelled: threading.Event | None = None
+    """Ends what follows, while it goes on."""
+    spoiled: Spoiled | None = None
+    """What the target has and should not: it did not work, and taking it back failed so far."""
     unconfirmed: ConfigDeployment | None = None
     """It succeeded, and is taken back unless somebody confirms it in time."""
     last: ConfigDeployment | None = None

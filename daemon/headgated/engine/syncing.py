@@ -24,7 +24,7 @@ from headgated.effects.scan import ScanEndedError
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
 from headgated.engine.environments import Environments
-from headgated.engine.following import TakenBackError
+from headgated.engine.following import SavedError
 from headgated.engine.healing import HEAL, Healing, to_heal
 from headgated.engine.ledger import Ledger, failed, utc_now
 from headgated.engine.planning import (
@@ -49,8 +49,6 @@ LONGEST_UNWRITABLE_PAUSE = 30.0
 """Seconds until the state directory, which could not be written, is tried again at the latest."""
 RECOVERY = "recovery"
 """What was attempted, when it was to bring an earlier deployment to its end."""
-UNCONFIRMED_PAUSE = 10.0
-"""Seconds until a deployment that nobody confirmed is taken back again, where that failed."""
 UNSETTLED_PAUSE = 1.0
 """Seconds until sources that would not hold still are read again."""
 BY = "auto-sync"
@@ -85,7 +83,7 @@ class Syncing:
             environment = self._environments.get(runtime.name)
             before = _told(runtime, environment)
             try:
-                outcome = self._look(runtime, environment)
+                outcome = _no_later(self._look(runtime, environment), runtime)
                 self._writable(runtime)
             except UnavailableError as error:
                 outcome = self._unwritable(runtime, error)
@@ -120,7 +118,8 @@ class Syncing:
             return waits
         if runtime.misfit:
             return SyncOutcome()
-        environment = self._end_pause(environment)
+        # Anew: what was followed up or taken back may have left a hold.
+        environment = self._end_pause(self._environments.get(runtime.name))
         if not environment.sources:
             return self._heal(runtime, self._weigh_drift(runtime, environment))
         snapshots = self._planning.look(environment)
@@ -194,7 +193,7 @@ class Syncing:
         plans = [first]
 
         def attempt() -> ConfigDeployment:
-            self._deploying.make_usable(runtime)
+            ready = self._deploying.ready(runtime, record)
             if plans:
                 planned = plans.pop()
             else:
@@ -203,15 +202,15 @@ class Syncing:
             edited = in_the_way(runtime, environment, planned.plan)
             if edited:
                 raise refusal(runtime.name, edited)
-            return self._deploying.carry_out(runtime, environment, record, planned)
+            return self._deploying.carry_out(runtime, environment, ready, planned)
 
         try:
             again_when_moved(attempt)
         except UnavailableError as error:
             self._ledger.forget(failed(record, told_error(error)))
             raise
-        except TakenBackError:
-            return SyncOutcome(0.0)  # Its records are saved, and a hold keeps it out.
+        except SavedError:
+            return SyncOutcome(0.0)  # A hold keeps it out.
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a failed attempt, to be made again
             return self._failed(runtime, environment, version, error, record)
         finally:
@@ -256,7 +255,8 @@ class Syncing:
 
     def _recover(self, runtime: Runtime, environment: Environment) -> SyncOutcome | None:
         """Bring to its end what an earlier deployment could not; return when to look again if that fails."""
-        if runtime.misfit or not (runtime.needs_recovery or runtime.following):
+        spoiled = runtime.spoiled is not None and runtime.spoiled.wait() == 0
+        if runtime.misfit or not (runtime.needs_recovery or runtime.following or spoiled):
             return None
         failure = runtime.failure
         if failure is not None and failure.version == RECOVERY and time.time() < failure.next_at:
@@ -279,8 +279,9 @@ class Syncing:
         left = (record.confirm_by - utc_now()).total_seconds() if record.confirm_by is not None else 0.0
         if left > 0:
             return SyncOutcome(left)
-        self._deploying.expire(runtime, environment, record)
-        return SyncOutcome(UNCONFIRMED_PAUSE if runtime.unconfirmed is not None else 0.0)
+        if runtime.spoiled is None:
+            self._deploying.expire(runtime, environment, record)
+        return SyncOutcome(0.0 if runtime.spoiled is None else runtime.spoiled.wait())
 
     def _unwritable(self, runtime: Runtime, error: UnavailableError) -> SyncOutcome:
         """Wait until the state directory can be written again, ever longer; say so once."""
@@ -420,6 +421,14 @@ class Syncing:
         environment = replace(environment, pause=None)
         self._environments.note(environment)
         return environment
+
+
+def _no_later(outcome: SyncOutcome, runtime: Runtime) -> SyncOutcome:
+    """Return the outcome, with another look when it is time to take back what could not be."""
+    if runtime.spoiled is None or runtime.misfit:
+        return outcome
+    wait = runtime.spoiled.wait()
+    return SyncOutcome(wait if outcome.again_in is None else min(wait, outcome.again_in))
 
 
 def _halted_by_drift(environment: Environment) -> bool:
