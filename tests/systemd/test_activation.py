@@ -14,11 +14,12 @@ from tests.systemd.site import Site
 from tests.systemd.storm import Storm
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.e2e]
-RESTARTS = 20
-KILLS = int(os.environ.get("HEADGATE_TORTURE", "10"))
+RESTARTS = int(os.environ.get("HEADGATE_TORTURE", "6"))
+KILLS = int(os.environ.get("HEADGATE_TORTURE", "4"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.torture
+@pytest.mark.timeout(300 + 10 * RESTARTS)
 def test_restarts_fail_no_call(site: Site) -> None:
     with Storm(site) as storm:
         for _ in range(RESTARTS):
