@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.harness import SYNCED, Daemon, eventually, same, state_of, tree_of
+from tests.torture.scale import times
 
 from headgate import Client
 
@@ -62,6 +63,7 @@ def is_ignored(path: str) -> bool:
     return any(part in (".git", ".hg", ".svn", ".bzr") for part in path.split("/"))
 
 
+@pytest.mark.torture
 def test_own_history_arrives_commit_by_commit(daemon: Daemon, client: Client) -> None:
     """Each commit of this repository, checked out into a watched source, arrives byte for byte; `git archive` is the witness."""
     log = subprocess.run(
@@ -70,8 +72,9 @@ def test_own_history_arrives_commit_by_commit(daemon: Daemon, client: Client) ->
     commits = log.stdout.split()[::-1]
     if not commits:
         pytest.skip("this copy of the source has no git history")
-    if len(commits) > 25:
-        commits = [*random.Random(1).sample(commits[:-10], 15), *commits[-10:]]
+    recent, older = times(4, 10), times(8, 15)
+    if len(commits) > recent + older:
+        commits = [*random.Random(1).sample(commits[:-recent], older), *commits[-recent:]]
         order = log.stdout.split()[::-1]
         commits.sort(key=order.index)
     source, target, witness = daemon.home / "src", daemon.home / "dst", daemon.home / "witness"
@@ -111,7 +114,8 @@ def contents(root: Path) -> dict[str, tuple[object, ...]]:
     }
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(1, 1 + times(1, 3)))
 def test_churn_ends_equal(daemon: Daemon, client: Client, seed: int) -> None:
     """Thousands of random creates, writes, renames, moves and deletes of files and directories while the daemon runs."""
     source, target, outside = daemon.home / "src", daemon.home / "dst", daemon.home / "outside"
@@ -122,7 +126,7 @@ def test_churn_ends_equal(daemon: Daemon, client: Client, seed: int) -> None:
         (source / f"base-{number}").write_text(f"{number}\n")
     create(client, "churn", source, target)
     churn = Churn(random.Random(seed), source, outside)
-    for _ in range(3000):
+    for _ in range(times(1200, 3000)):
         churn.step()
     for number in range(40):
         (source / f"base-{number}").write_text("kept\n")

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.torture.scale import times
 from tests.unit.effects.faults import DeadError, Fault, Faulty, in_child
 from tests.unit.effects.world import TOKEN, D, F, L, World, build, deploy, look, planned, reader
 
@@ -185,13 +186,14 @@ def test_killed_while_undoing_is_recovered(root: Path, plan: tuple[Step, ...], w
             repaired(root, plan, b"c", f"{acts[at - 1]} {at}")
 
 
+@pytest.mark.torture
 @WAYS
 def test_killed_while_recovering_is_recovered(root: Path, plan: tuple[Step, ...], way: str) -> None:
-    """Every second point of deploying after the commit, and there every second point of recovering."""
+    """Every second point of deploying after the commit (every fourth as a rule), and there every second point of recovering."""
     acts = count(root, plan, way=way)
-    tried = 0
-    for at in range(1, len(acts) + 1, 2):
-        for second in range(1 + at // 2 % 2, len(acts), 2):
+    tried, stride = 0, times(4, 2)
+    for at in range(1, len(acts) + 1, stride):
+        for second in range(1 + at // stride % 2, len(acts), 2):
             fresh(root)
             said: list[bytes] = []
             work = deployment(root, plan, Fault(at, dead=True), way=way)

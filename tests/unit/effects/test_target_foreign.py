@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.torture.scale import times
 from tests.unit.effects.faults import DeadError, Fault, Faulty
 from tests.unit.effects.world import (
     D,
@@ -145,12 +146,13 @@ class Intruder:
         assert not lost
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("way", ["exchange", "links"])
 @pytest.mark.parametrize("seed", range(8))
 def test_nothing_is_lost_around_a_crash(swift: Path, seed: int, way: str) -> None:
     """Somebody changes things before we apply, or after we crashed, or both; then it is recovered."""
     outcomes: set[str] = set()
-    for number in range(40):
+    for number in range(times(20, 40)):
         chance = random.Random(f"{seed} {number}")
         root = swift / str(number)
         build(root, BEFORE)
@@ -271,15 +273,17 @@ MADE: dict[str, tuple[bytes, Callable[[Path], object]]] = {
 }
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("way", ["exchange", "links"])
 @pytest.mark.parametrize("edit", sorted({*EDITS, *MADE} - {"directory mode"}))
 def test_edit_before_applying_is_there_after_a_crash(swift: Path, edit: str, way: str) -> None:
-    """We die at any act of applying or undoing; he finds all as he left it.
+    """We die at any act of applying or undoing (every third as a rule, other ones for each edit); he finds all as he left it.
 
     A directory's mode is not among it: it says nothing of whether he changed it before or after.
     """
     path, change = {**EDITS, **MADE}[edit]
-    for at in itertools.count(1):
+    stride = times(3, 1)
+    for at in itertools.count(1 + len(edit + way) % stride, stride):
         root = swift / str(at)
         build(root, BEFORE)
         acts = Faulty(flagged=way == "exchange")

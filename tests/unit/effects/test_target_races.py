@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.torture.scale import times
 from tests.unit.effects.faults import Fault, Faulty, in_child, swapping
 from tests.unit.effects.world import TOKEN, D, F, L, World, build, changes, deploy, look, planned, reader
 
@@ -125,6 +126,7 @@ def test_swapped_symlink_never_leads_a_change_out(swift: Path, way: str) -> None
     assert outcomes <= {"applied", "TARGET_MOVED", "UNDO_FAILED"}
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("way", ["exchange", "links"])
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_it_is_all_or_nothing(swift: Path, seed: int, way: str) -> None:
@@ -134,7 +136,7 @@ def test_killed_at_random_it_is_all_or_nothing(swift: Path, seed: int, way: str)
     build(root, ONE)
     plans = [model(swift / "one", ONE, TWO), model(swift / "two", TWO, ONE)]
     outcomes = set()
-    for _ in range(60):
+    for _ in range(times(20, 60)):
         said = killed_soon(partial(back_and_forth, root, plans, now, way), chance.uniform(0.001, 0.02))
         now = (now + said.count(b"f")) % 2
         last = said.rpartition(b"f")[2]
