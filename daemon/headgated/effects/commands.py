@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headgated.core.commands import Command
+from headgated.core.masking import mask_text
 
 log = logging.getLogger("headgated.commands")
 
@@ -50,7 +51,7 @@ class Ran:
     code: int
     """Exit code; a negative number is the signal that ended it."""
     output: str
-    """Standard output and error as they came, bounded; bytes that are not UTF-8 are escaped."""
+    """Standard output and error as they came, bounded; bytes that are not UTF-8 are escaped, and what looks like a secret is hidden."""
     seconds: float
     timed_out: bool = False
     cancelled: bool = False
@@ -121,7 +122,7 @@ class CommandRunner:
         is_cancelled = not ended and cancelled is not None and cancelled.is_set()
         return Ran(
             code,
-            output.text(),
+            mask_text(output.text()),
             time.monotonic() - began,
             timed_out=not ended and not is_cancelled,
             cancelled=is_cancelled,

@@ -352,8 +352,8 @@ class ConfigurationDeployer:
         directory = Path(self.settings.daemon.check_directory or self.workspace_dir / "checks")
         sweep(directory)
         means = Means(self._commands, runner, self.prober, directory)
-        following = Following(means, self.planning, self.history, self.ledger, self.deploying)
-        self.deploying.equip(Checking(means), following)
+        self.following = Following(means, self.planning, self.history, self.ledger, self.deploying)
+        self.deploying.equip(Checking(means), self.following)
 
     def _commands(self) -> Commands:
         return self.settings.commands

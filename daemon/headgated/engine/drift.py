@@ -30,6 +30,8 @@ DRIFTED = "DRIFTED"
 """The reason of a refusal and of a halt."""
 AT_ONCE = 100
 """So many paths are looked at before others get their turn."""
+PATIENCE = 2.0
+"""Seconds that an environment at work is waited for; the thread has something else to do."""
 SHOWN = 100
 NAMED = 10
 """So many paths are named in a message."""
@@ -49,6 +51,11 @@ class Drift:
         """Look where something may have changed; tell whether anything there has drifted. What cannot be read is looked at again."""
         if runtime.misfit or runtime.needs_recovery:
             return False
+        if not runtime.lock.acquire(timeout=PATIENCE):
+            return bool(
+                runtime.edits.known
+            )  # What follows a deployment may take minutes; it is looked at after that.
+        runtime.lock.release()
         dirty = runtime.edits.take()
         try:
             with runtime.lock:

@@ -12,7 +12,6 @@ import contextvars
 import logging
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from headgated.core.environment import Environment
@@ -23,6 +22,7 @@ from headgated.effects.watch import Watcher
 from headgated.engine.deployer import ConfigurationDeployer
 from headgated.engine.drift import Drift
 from headgated.engine.jobs import Job
+from headgated.engine.pool import Pool
 from headgated.engine.syncing import Syncing
 from headgated.engine.vigil import Finding, Vigil
 from headgated.engine.worker import Worker
@@ -56,7 +56,8 @@ class Fleet:
     ) -> None:
         self.vigil = vigil if vigil is not None else Vigil()
         self._deployer, self._watcher, self._syncing = deployer, watcher, syncing
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="deploy")
+        self._pool = Pool(THREADS, "deploy")
+        deployer.following.aside = self._pool.aside
         self._workers: dict[str, Worker] = {}
         self._hashing: asyncio.Task[None] | None = None
         self._drift = Drift(deployer.environments, deployer.planning, tell)
@@ -218,10 +219,14 @@ class Fleet:
         try:
             while name in self._edited and name in self._workers:
                 await asyncio.sleep(GATHER)
+                if self._deployer.runtime(name).following is not None:
+                    continue  # It holds the environment, for minutes perhaps: no thread has to wait for that.
                 self._edited.discard(name)
                 was = self._deployer.runtime(name).drifted_count
                 if await self.run(self._drift.look, self._deployer.runtime(name)) or was:
                     self.nudge(name)
+                if self._deployer.runtime(name).following is not None:
+                    self._edited.add(name)
                 await asyncio.sleep(LOOK_EVERY - GATHER)
         except NotFoundError:
             pass  # It is deleted.

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import TypeVar
@@ -91,6 +91,8 @@ class Following:
     ) -> None:
         self._commands, self._runner, self._prober = means.commands, means.runner, means.prober
         self._directory = means.directory
+        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered while a thread only waits; for whoever has few threads."""
         self._planning, self._history, self._ledger, self._deploying = planning, history, ledger, deploying
 
     def is_due(self, policies: Policies, changes: Sequence[Change]) -> bool:
@@ -123,7 +125,8 @@ class Following:
         runtime.cancelled = cancelled = cancelled or Event()
         self._deploying.tell(runtime.name)
         try:
-            self._run(runtime, environment, record, changes, cancelled)
+            with self.aside():
+                self._run(runtime, environment, record, changes, cancelled)
         except _StoppedError:
             return record
         except Exception as error:

@@ -196,3 +196,18 @@ def test_braces_that_are_no_placeholder_stay(runner: CommandRunner) -> None:
         command("printf", "%s|", "{}", "{{target}}", "{nope}", "{target"), {"target": "{staged}"}
     )
     assert ran.output == "{}|{{staged}}|{nope}|{target|"
+
+
+def test_what_looks_like_a_secret_is_not_in_the_output(runner: CommandRunner) -> None:
+    ran = runner.run(
+        command(
+            "printf",
+            "%s\\n",
+            "line 3: db_password = canary-1",
+            "token: canary-2",
+            "see http://me:canary-3@host/",
+        ),
+        {},
+    )
+    assert "canary" not in ran.output
+    assert "line 3: db_password" in ran.output

@@ -1,0 +1,71 @@
+"""What waits for a service for minutes holds up nobody else: not other environments, not a stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.e2e.harness import FAILED, SUCCESS, Daemon, eventually, running
+
+from headgate import Client
+
+COMMANDS = """
+[commands.hangs]
+argv = ["sh", "-c", "echo x >> {target}.tries; exec sleep 300"]
+timeout = "10m"
+"""
+WAITING = 70
+"""More than there are threads for work."""
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with running(COMMANDS) as daemon:
+        yield daemon
+
+
+def create(daemon: Daemon, client: Client, name: str, *, hangs: bool, auto_sync: bool = True) -> None:
+    source = daemon.home / f"source-{name}"
+    source.mkdir()
+    (source / "a").write_text("one\n")
+    client.create_environment(
+        name,
+        type="development",
+        config_path=str(daemon.home / name),
+        sources=[str(source)],
+        auto_sync=auto_sync,
+        policies={"reloads": ("hangs",)} if hangs else {},
+    )
+
+
+def test_many_that_wait_leave_room_for_others_and_for_a_stop(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        names = [f"waits-{number}" for number in range(WAITING)]
+        for name in names:
+            create(daemon, client, name, hangs=True)
+        eventually(lambda: all((daemon.home / f"{name}.tries").exists() for name in names), within=60)
+        create(daemon, client, "web", hangs=False)
+        eventually((daemon.home / "web" / "a").exists, within=10)
+        began = time.monotonic()
+        assert client.wait_for_deployment(client.deploy("web").deployment_id, 10).status == SUCCESS
+        assert time.monotonic() - began < 10
+    began = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - began < 30, "less than systemd waits"
+
+
+def test_what_auto_sync_or_a_restart_began_can_be_cancelled_too(daemon: Daemon) -> None:
+    tries = daemon.home / "web.tries"
+    with daemon.client() as client:
+        create(daemon, client, "web", hangs=True)
+        eventually(tries.exists)
+    assert daemon.stop() == 0
+    daemon.start()
+    with daemon.client() as client:
+        eventually(lambda: len(tries.read_text().split()) == 2)
+        (newest,) = client.list_deployments("web")
+        client.cancel_deployment(newest.deployment_id)
+        done = client.wait_for_deployment(newest.deployment_id, 20)
+        assert (done.status, done.error.reason) == (FAILED, "CANCELLED")
+        eventually(lambda: not (daemon.home / "web" / "a").exists())
