@@ -107,8 +107,21 @@ def fires(call: str, fault: str, log: Path, work: Callable[[], None]) -> bool:
             work()
         finally:
             os._exit(0)
+    # Threads are followed: a few files are synced side by side. Each of them has its own count.
     tracer = subprocess.Popen(
-        ["strace", "-qq", "-o", log, "-e", f"trace={call}", "-e", f"inject={call}:{fault}", "-p", str(child)]
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            log,
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:{fault}",
+            "-p",
+            str(child),
+        ]
     )
     deadline = time.monotonic() + 20
     while "TracerPid:\t0" in Path(f"/proc/{child}/status").read_text():
