@@ -150,6 +150,8 @@ def _print_outcome(deployment: ConfigDeployment) -> None:
     else:
         what = ", nothing to change"
     click.echo(f"{deployment.deployment_id}: {status}{what}{took}")
+    if deployment.HasField("confirm_within") and _succeeded(deployment) and not total(changes):
+        click.echo("nothing changed, so nothing has to be confirmed")
     if deployment.HasField("confirm_by") and not deployment.HasField("confirmed_at"):
         until = moment(deployment.confirm_by)
         click.echo(

@@ -323,7 +323,8 @@ class Control:
             return accepted[0].record.deployment_id
 
         deployment_id = await self._once(environment, order.request_id, verb, order, prepare, accepted)
-        return await self.get_deployment(deployment_id)
+        # As it was accepted: by now the worker may have begun, and the answer is PENDING.
+        return accepted[0].record if accepted else await self.get_deployment(deployment_id)
 
     async def _once(  # noqa: PLR0913 - a turn and all that belongs to it
         self,
