@@ -79,6 +79,12 @@ def test_deploy_is_refused_with_every_fault_at_once() -> None:
     }
 
 
+@pytest.mark.parametrize("seconds", [-1, 0, 7 * 86400 + 1, 2**63 - 1, -(2**63)])
+def test_confirmation_is_within_bounds(seconds: int) -> None:
+    request = wire.DeployRequest(environment="web", confirm_within=Duration(seconds=seconds))
+    assert faults_of(orders.read_deploy, request) == {"confirm_within"}
+
+
 @pytest.mark.parametrize("kind", ["rollback", "restore"])
 def test_undoing_is_refused_with_every_fault_at_once(kind: str) -> None:
     make = {"rollback": wire.RollbackRequest, "restore": wire.RestoreRequest}[kind]

@@ -454,7 +454,7 @@ def awaits_confirmation(record: dp.ConfigDeployment) -> bool:
 
 
 def _check_span(span: Duration) -> None:
-    if not 1 <= span.ToTimedelta().total_seconds() <= _LONGEST_CONFIRMATION:
+    if not 1 <= span.seconds + span.nanos / 1e9 <= _LONGEST_CONFIRMATION:
         raise InvalidRequestError("deploy", [Fault("confirm_within", "must be between 1 second and 7 days")])
 
 
