@@ -66,8 +66,9 @@ def test_memory_descriptors_and_threads_stay_level(quick: Path) -> None:
     grown = now_rss - rss
     print({"deployments": count, "bytes grown": grown, "bytes a deployment": grown // count})  # noqa: T201 - figures
     assert grown < SLACK + (CACHE if warm < FILLED else 0) + A_DEPLOYMENT * count
-    assert now_descriptors <= descriptors + 1
-    assert now_threads <= threads + 1, "only history's checkpointer may have joined"
+    # A few are opened, and begun, when they are first needed; a leak would be one for each deployment.
+    assert now_descriptors <= descriptors + 4
+    assert now_threads <= threads + 4, "history's checkpointer may have joined, and some that sync"
 
 
 def peak() -> int:

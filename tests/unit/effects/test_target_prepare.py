@@ -293,7 +293,7 @@ def test_too_few_descriptors_are_an_error_that_leaves_nothing(root: Path) -> Non
             except DeploymentFailedError as error:
                 reasons.add(error.reason)
                 resource.setrlimit(
-                    resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+                    resource.RLIMIT_NOFILE, (spare + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
                 )
                 say(b"-")
                 assert target.recover(plan) is False
