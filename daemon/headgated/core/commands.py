@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from headgated.core.environment import Policies
 from headgated.core.errors import Fault
-from headgated.core.ignore import Rules
+from headgated.core.globs import glob_faults
 
 SYNTAXES = ("json", "yaml", "toml", "ini", "xml")
 """Formats that files can be checked for without a command; each is also the name of a check."""
@@ -131,10 +131,10 @@ class Commands:
         for check in self.checks.values():
             found += _one_of(f"checks.{check.name}", ("command", "syntax", "schema"), check)
             found += self._undefined(f"checks.{check.name}", check.command)
-            found += _glob_faults(f"checks.{check.name}.files", check.files)
+            found += glob_faults(f"checks.{check.name}.files", check.files)
         for reload in self.reloads.values():
             found += self._undefined(f"reloads.{reload.name}", reload.command)
-            found += _glob_faults(f"reloads.{reload.name}.files", reload.files)
+            found += glob_faults(f"reloads.{reload.name}.files", reload.files)
         for probe in self.health.values():
             found += _one_of(f"health.{probe.name}", ("command", "http", "tcp", "grpc"), probe)
             found += self._undefined(f"health.{probe.name}", probe.command)
@@ -150,20 +150,6 @@ class Commands:
 
     def _reloads(self) -> list[str]:
         return [*self.reloads, *self.commands]
-
-
-def globs(patterns: Iterable[str]) -> Rules:
-    """Return what tells whether one of some globs covers a path."""
-    return Rules().extended(b"", "\n".join(patterns).encode("utf-8", "surrogateescape"))[0]
-
-
-def _glob_faults(where: str, patterns: Iterable[str]) -> list[Fault]:
-    found = []
-    for index, pattern in enumerate(patterns):
-        complaints: tuple[str, ...] = ("line breaks separate patterns",) if "\n" in pattern else ()
-        complaints += Rules().extended(b"", pattern.encode("utf-8", "surrogateescape"))[1]
-        found += [Fault(f"{where}[{index}]", complaint) for complaint in complaints]
-    return found
 
 
 def _one_of(where: str, ways: tuple[str, ...], defined: Check | Probe) -> list[Fault]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from headgated.core.errors import Fault
-from headgated.core.ignore import Rules
+from headgated.core.globs import glob_faults
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -195,22 +195,8 @@ def _variable_faults(name: str, values: Mapping[str, str]) -> list[Fault]:
     return found
 
 
-def verbatim_rules(patterns: Sequence[str]) -> Rules:
-    """Return what tells whether a path is copied as it is."""
-    return Rules().extended(b"", "\n".join(patterns).encode("utf-8", "surrogateescape"))[0]
-
-
-def _verbatim_faults(patterns: Sequence[str]) -> list[Fault]:
-    found = []
-    for index, pattern in enumerate(patterns):
-        complaints: tuple[str, ...] = ("line breaks separate patterns",) if "\n" in pattern else ()
-        complaints += Rules().extended(b"", pattern.encode("utf-8", "surrogateescape"))[1]
-        found += [Fault(f"policies.verbatim[{index}]", complaint) for complaint in complaints]
-    return found
-
-
 def _policy_faults(policies: Policies) -> list[Fault]:
-    found = _verbatim_faults(policies.verbatim)
+    found = glob_faults("policies.verbatim", policies.verbatim)
     if not _OWNER.fullmatch(policies.owner):
         found.append(
             Fault("policies.owner", f"must be keep, source or user:group (got {policies.owner!r:.80})")

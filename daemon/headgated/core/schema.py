@@ -11,7 +11,7 @@ from jsonschema import exceptions, validators
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from headgated.core.syntax import syntax_of
+from headgated.core.syntax import in_one_line, syntax_of
 
 _FAULTS = 20
 """So many faults of one file are told."""
@@ -48,7 +48,7 @@ class Schema:
         try:
             documents = _documents(path, content)
         except (ValueError, RecursionError, yaml.YAMLError) as error:
-            return ["cannot be read: " + " ".join(str(error).split())[:_LONGEST]]
+            return ["cannot be read: " + in_one_line(error)]
         found: list[str] = []
         for document in documents:
             try:

@@ -43,7 +43,7 @@ def syntax_fault(syntax: str, content: bytes) -> str:
     try:
         _READERS[syntax](content)
     except (ValueError, RecursionError, yaml.YAMLError, configparser.Error, expat.ExpatError) as error:
-        return f"is not {syntax.upper()}: {_in_one_line(error)}"
+        return f"is not {syntax.upper()}: {in_one_line(error)}"
     return ""
 
 
@@ -98,5 +98,6 @@ _READERS: Mapping[str, Callable[[bytes], None]] = {
 }
 
 
-def _in_one_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """Return what an error says, on one line and not too long."""
     return " ".join(str(error).split())[:300]

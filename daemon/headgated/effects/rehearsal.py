@@ -83,6 +83,12 @@ def list_of_changes(base: Path, deployment_id: str) -> Path:
     return base / f"{_OURS}{deployment_id}.changed"
 
 
+def write_changes(file: Path, changes: Iterable[Change]) -> None:
+    """Write the changed paths, readable for whoever a command runs as."""
+    file.write_text("".join(f"{escape(change.path)}\n" for change in changes), "utf-8")
+    file.chmod(0o644)
+
+
 def sweep(base: Path) -> None:
     """Remove what a killed daemon left. Nothing else: the directory is one that root chose, and may hold what is not ours."""
     with suppress(OSError):
@@ -149,8 +155,7 @@ def _make(
                     os.rmdir(name, dir_fd=above)
                     continue
             directories[path].give(copy.directory(path), 0o755)
-    changed.write_text("".join(f"{escape(change.path)}\n" for change in changes), "utf-8")
-    changed.chmod(0o644)
+    write_changes(changed, changes)
     return Rehearsal(staged, changed)
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from headgated.core.commands import Check, Commands, globs
+from headgated.core.commands import Check, Commands
 from headgated.core.deployment import ConfigDeployment, StepResult
 from headgated.core.environment import Environment, Policies
 from headgated.core.errors import DeploymentFailedError, Fault
+from headgated.core.globs import globs
 from headgated.core.paths import escape
 from headgated.core.plan import Plan
 from headgated.core.syntax import syntax_fault, syntax_of

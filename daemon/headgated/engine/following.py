@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TypeVar
 
-from headgated.core.commands import Commands, Probe, Reload, globs
+from headgated.core.commands import Commands, Probe, Reload
 from headgated.core.deployment import (
     ConfigDeployment,
     DeploymentKind,
@@ -26,11 +26,11 @@ from headgated.core.deployment import (
 )
 from headgated.core.environment import Environment, Policies
 from headgated.core.errors import DeploymentFailedError, HeadgateError, UnavailableError
-from headgated.core.paths import escape
+from headgated.core.globs import globs
 from headgated.core.plan import Change
 from headgated.core.tree import Directory, Kind
 from headgated.effects.history import History
-from headgated.effects.rehearsal import list_of_changes
+from headgated.effects.rehearsal import list_of_changes, write_changes
 from headgated.engine.checking import values_of
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.ledger import Ledger, failed
@@ -291,7 +291,7 @@ class Following:
         changed = list_of_changes(self._directory, record.deployment_id)
         with suppress(OSError):  # Without it a command that asks for it finds no file, and says so.
             self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-            changed.write_text("".join(f"{escape(change.path)}\n" for change in changes), "utf-8")
+            write_changes(changed, changes)
         try:
             values = {**values_of(environment, record), "changed": str(changed)}
             watch = _Watch(runtime.stopping, cancelled)

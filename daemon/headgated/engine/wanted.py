@@ -10,8 +10,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from headgated.core.environment import Environment, UndefinedPolicy, verbatim_rules
+from headgated.core.environment import Environment, UndefinedPolicy
 from headgated.core.errors import DeploymentFailedError, SourceMovedError
+from headgated.core.globs import globs
 from headgated.core.layers import Layers
 from headgated.core.links import leads_out
 from headgated.core.paths import escape, join
@@ -54,7 +55,7 @@ class WantedTree:
         self._owner = owner
         self._renderer = Renderer(environment.variables, stream_above)
         policies = environment.policies
-        self._verbatim = verbatim_rules(policies.verbatim) if policies.verbatim else None
+        self._verbatim = globs(policies.verbatim) if policies.verbatim else None
         self._strict = policies.undefined == UndefinedPolicy.ERROR
         self._last = EMPTY, EMPTY
         """What the sources held, laid over each other, when last all of it could be rendered, and what came of it."""

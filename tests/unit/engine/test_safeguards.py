@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -302,6 +303,19 @@ def test_reload_runs_once_for_all_changes_and_only_when_concerned(site: Site) ->
     assert reloaded.read_text().splitlines()[1:] == [f"{second.deployment_id} x.conf y.conf"]
     site.deploy()
     assert len(reloaded.read_text().splitlines()) == 2
+
+
+def test_list_of_changes_can_be_read_by_whoever_a_command_runs_as(tmp_path: Path) -> None:
+    site = Site(tmp_path, '[commands.mode]\nargv = ["stat", "-c", "%a", "{changed}"]')
+    site.write(a="one\n")
+    site.create(checks=("mode",), reloads=("mode",))
+    before = os.umask(0o077)
+    try:
+        outputs = [step.output for step in site.deploy().steps]
+    finally:
+        os.umask(before)
+        site.deployer.close()
+    assert outputs == ["644\n", "644\n"]
 
 
 def test_reload_is_repeated_until_it_succeeds_and_shows_meanwhile(site: Site) -> None:
