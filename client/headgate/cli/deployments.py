@@ -83,7 +83,7 @@ def show(session: Session, deployment_id: str) -> None:
 @click.argument("deployment_id", type=DeploymentId())
 @with_session
 def cancel(session: Session, deployment_id: str) -> None:
-    """Stop a deployment that has changed nothing yet."""
+    """Stop a deployment that has changed nothing yet, or take it back while its reloads or probes run."""
     with session.client() as client:
         deployment = client.cancel_deployment(deployment_id)
     if session.json:

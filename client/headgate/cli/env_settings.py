@@ -85,7 +85,11 @@ def _settings_options(*, create: bool) -> Callable[[_Function], _Function]:
             "--var", "variables", multiple=True, metavar="K=V", help=f"A value for rendering.{adds}"
         ),
         click.option(
-            "--secret", "secrets", multiple=True, metavar="K=REF", help=f"A reference to a secret.{adds}"
+            "--secret",
+            "secrets",
+            multiple=True,
+            metavar="K=REF",
+            help=f"A reference to a secret. This version refuses it.{adds}",
         ),
         click.option(
             "--auto-sync/--no-auto-sync",
