@@ -136,7 +136,7 @@ class Syncing:
         runtime.unsettled = False
         version = f"{sources_version(wanted)}/{environment_version(runtime, environment)}"
         if version == runtime.synced_version and environment.halt is None:
-            return self._heal(runtime, environment)
+            return self._in_step(runtime, environment, version)
         return self._compare(runtime, environment, wanted, version)
 
     def _read(self, runtime: Runtime, environment: Environment, snapshots: Mapping[str, Snapshot]) -> Wanted:
@@ -170,10 +170,7 @@ class Syncing:
             return SyncOutcome()
         environment = self._end_hold(environment, wanted)
         if not planned.plan.changes and planned.plan.result.digest == runtime.managed.digest:
-            runtime.synced_version, runtime.out_of_sync = version, False
-            if runtime.failure is not None and runtime.failure.version != HEAL:
-                runtime.failure = None
-            return self._heal(runtime, environment)
+            return self._in_step(runtime, environment, version)
         runtime.out_of_sync = True
         if not environment.auto_sync or environment.pause is not None or environment.hold is not None:
             return SyncOutcome(_until(environment))
@@ -219,6 +216,13 @@ class Syncing:
         # Sources may have moved on while this was applied; the next look tells. Drift waits for it too.
         again = bool(to_heal(runtime, environment)) or self._moved(environment, first)
         return SyncOutcome(0.0 if again else None)
+
+    def _in_step(self, runtime: Runtime, environment: Environment, version: str) -> SyncOutcome:
+        """Note that the target is what the sources say: whatever failed before is over, but for what was to be put back."""
+        runtime.synced_version = version
+        if runtime.failure is None or runtime.failure.version != HEAL:
+            runtime.failure, runtime.out_of_sync = None, False
+        return self._heal(runtime, environment)
 
     def _heal(self, runtime: Runtime, environment: Environment) -> SyncOutcome:
         """Put back what was edited at the target, where that is auto-sync's to do."""

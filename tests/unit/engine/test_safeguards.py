@@ -250,6 +250,18 @@ def test_files_are_checked_for_what_their_names_say(site: Site) -> None:
     assert site.deploy().status == DeploymentStatus.SUCCESS
 
 
+def test_failure_is_over_when_the_sources_are_again_what_is_deployed(site: Site) -> None:
+    site.create(auto_sync=True, checks=("settings",))
+    site.look()
+    site.write(bad_json="{")
+    site.look()
+    assert site.state()[0] == SyncState.FAILING
+    (site.source / "bad.json").unlink()
+    site.write()
+    site.look()
+    assert site.state() == (SyncState.SYNCED, "")
+
+
 def test_schema_is_checked_without_telling_the_value(site: Site) -> None:
     site.write(s_json='{"port": 1234567}')
     site.create(checks=("ports",))
