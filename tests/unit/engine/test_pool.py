@@ -99,8 +99,14 @@ def test_closed_pool_does_what_is_queued_and_takes_no_more() -> None:
 
 
 def test_what_is_queued_is_cancelled_if_so_wished() -> None:
-    pool, go = Pool(1, "test"), threading.Event()
-    first, queued = pool.submit(go.wait, 10), pool.submit(lambda: 7)
+    pool, begun, go = Pool(1, "test"), threading.Event(), threading.Event()
+
+    def holds_the_thread() -> bool:
+        begun.set()
+        return go.wait(10)
+
+    first, queued = pool.submit(holds_the_thread), pool.submit(lambda: 7)
+    assert begun.wait(10)
     pool.shutdown(wait=False, cancel_futures=True)
     assert queued.cancelled()
     go.set()
