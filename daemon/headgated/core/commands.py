@@ -138,6 +138,9 @@ class Commands:
         for probe in self.health.values():
             found += _one_of(f"health.{probe.name}", ("command", "http", "tcp", "grpc"), probe)
             found += self._undefined(f"health.{probe.name}", probe.command)
+            if (probe.successes - 1) * probe.interval >= probe.deadline:
+                many = f"{probe.successes} successes, one every {probe.interval:g} s"
+                found.append(Fault(f"health.{probe.name}.deadline", f"is too short for {many}"))
         return found
 
     def _undefined(self, where: str, command: str) -> list[Fault]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from headgated.core.command_tables import TABLES as COMMAND_TABLES, read_commands
 from headgated.core.commands import Commands
+from headgated.core.masking import USUAL, SecretNames
 from headgated.core.quantities import (
     absolute_path,
     absolute_paths,
@@ -160,6 +161,7 @@ class Settings:
     api: ApiSettings = ApiSettings()
     tcp: TcpSettings = TcpSettings()
     audit: AuditSettings = AuditSettings()
+    masking: SecretNames = USUAL
     grants: tuple[Grant, ...] = each(DEFAULT_GRANTS, Grant)
     commands: Commands = apart(Commands())  # noqa: RUF009 - declares a field, as the others do
     """`[commands.*]`, `[checks.*]`, `[reloads.*]`, `[health.*]`."""

@@ -30,6 +30,7 @@ _GROUP = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?)?")
 _SOCKET_BYTES = 107
 _CERTIFICATE = re.compile(r"(?:dns|uri):[!-~]{1,500}")
 _ENVIRONMENT_GLOB = re.compile(r"[a-z0-9*?-]{1,63}")
+_SETTING_GLOB = re.compile(r"[^\x00-\x1f]{1,128}")
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})")
 _PORTS = 65536
 
@@ -126,6 +127,11 @@ def certificate_names(value: object) -> tuple[str, ...]:
 def environment_globs(value: object) -> tuple[str, ...]:
     """Return a list of environments' names, in which `*` and `?` stand for others."""
     return _listed(value, _ENVIRONMENT_GLOB, "names of environments", "shop-*")
+
+
+def setting_globs(value: object) -> tuple[str, ...]:
+    """Return a list of settings' names, in which `*` and `?` stand for others."""
+    return _listed(value, _SETTING_GLOB, "names of settings", "*_pin")
 
 
 def some_of(*words: str) -> Read[tuple[str, ...]]:

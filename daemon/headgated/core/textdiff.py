@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from headgated.core.masking import mask_lines
+from headgated.core.masking import USUAL, SecretNames, mask_lines
 from headgated.core.paths import escape
 
 COMPARED_BYTES = 1024 * 1024
@@ -28,12 +28,15 @@ _NO_END = "\\ No newline at end of file"
 Opcode = tuple[str, int, int, int, int]
 
 
-def unified(path: bytes, old: bytes | None, new: bytes | None) -> tuple[str, str]:
+def unified(
+    path: bytes, old: bytes | None, new: bytes | None, *, names: SecretNames = USUAL
+) -> tuple[str, str]:
     """Return a unified diff and a note; the note says why there is no diff, or that it was cut.
 
     Args:
         path: relative; for the head of the diff.
         old, new: the contents; None: there is no file.
+        names: say which settings are secret.
     """
     before, after = old or b"", new or b""
     if b"\0" in before or b"\0" in after:
@@ -48,7 +51,7 @@ def unified(path: bytes, old: bytes | None, new: bytes | None) -> tuple[str, str
         f"+++ {'/dev/null' if new is None else 'b/' + name}",
     ]
     hide_returns = all(content.count(b"\n") == content.count(b"\r\n") for content in (before, after))
-    texts = (_Text(content, hide_returns=hide_returns) for content in (before, after))
+    texts = (_Text(content, names, hide_returns=hide_returns) for content in (before, after))
     return _bounded([*head, *_hunks(*texts)])
 
 
@@ -68,7 +71,7 @@ def _bounded(lines: Sequence[str]) -> tuple[str, str]:
 class _Text:
     """A file as lines: as they are, for comparing, and as they are shown."""
 
-    def __init__(self, content: bytes, *, hide_returns: bool) -> None:
+    def __init__(self, content: bytes, names: SecretNames, *, hide_returns: bool) -> None:
         text = content.decode("utf-8", "surrogateescape")
         plain = text.split("\n")
         if not plain[-1]:
@@ -78,7 +81,7 @@ class _Text:
             # Differs from the same line with an end; no file that gets here has a NUL byte.
             self.lines[-1] += "\0"
         shown = text.replace("\r\n", "\n").split("\n")[: len(plain)] if hide_returns else plain
-        self._masked = mask_lines(shown)
+        self._masked = mask_lines(shown, names)
 
     def show(self, sign: str, first: int, end: int) -> Iterator[str]:
         for index in range(first, end):

@@ -16,12 +16,12 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from headgated.core.commands import Command
-from headgated.core.masking import mask_text
+from headgated.core.masking import USUAL, SecretNames, mask_text
 
 log = logging.getLogger("headgated.commands")
 
@@ -78,9 +78,13 @@ class CommandRunner:
 
     Args:
         scoped: run each as a transient unit of systemd; None: where that is possible.
+        masking: says which settings are secret by their names, in what a command prints.
     """
 
-    def __init__(self, *, scoped: bool | None = None) -> None:
+    def __init__(
+        self, *, scoped: bool | None = None, masking: Callable[[], SecretNames] = lambda: USUAL
+    ) -> None:
+        self._masking = masking
         self._scoped = _can_scope() if scoped is None else scoped
 
     def run(self, command: Command, values: Mapping[str, str], cancelled: Ending | None = None) -> Ran:
@@ -122,7 +126,7 @@ class CommandRunner:
         is_cancelled = not ended and cancelled is not None and cancelled.is_set()
         return Ran(
             code,
-            mask_text(output.text()),
+            mask_text(output.text(), self._masking()),
             time.monotonic() - began,
             timed_out=not ended and not is_cancelled,
             cancelled=is_cancelled,

@@ -1,16 +1,19 @@
 """Asks whether a service is well: over HTTP, by a TCP connection, by a command, or by what asks gRPC's health service.
 
-A probe looks once and says in a few words what is wrong. Neither proxies nor redirects are followed, and of an answer only its
-status is read: no body gets into a record.
+A probe looks once, within a time that is the whole of it, and says in a few words what is wrong. Neither proxies nor redirects are
+followed, and of an answer only its status is read: no body gets into a record.
 """
 
 from __future__ import annotations
 
 import errno
 import http.client
+import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from headgated.core.commands import Commands, Probe
@@ -18,6 +21,9 @@ from headgated.effects.commands import CommandRunner, Ending
 
 AskGrpc = Callable[[str, float], str]
 """Asks the health service at an address (`HOST:PORT[/SERVICE]`, `unix:PATH[#SERVICE]`) within so many seconds; why it is not well, or nothing."""
+
+_STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})[ \r\n]")
+_LONGEST_STATUS = 4096
 
 
 class Prober:
@@ -32,25 +38,42 @@ class Prober:
         self._runner, self.ask_grpc = runner, ask_grpc
 
     def look(
-        self, probe: Probe, commands: Commands, values: Mapping[str, str], cancelled: Ending | None = None
+        self,
+        probe: Probe,
+        commands: Commands,
+        values: Mapping[str, str],
+        at_most: float,
+        cancelled: Ending | None = None,
     ) -> tuple[str, str]:
-        """Look once; returns why it is not well (empty: it is), and what a command printed."""
+        """Look once; returns why it is not well (empty: it is), and what a command printed.
+
+        Args:
+            probe: what to look at.
+            commands: those that are defined.
+            values: for a command's placeholders.
+            at_most: seconds; what the probe or its command may take of itself holds too.
+            cancelled: ends a command when set.
+        """
         if probe.command:
-            ran = self._runner.run(commands.commands[probe.command], values, cancelled)
+            command = commands.commands[probe.command]
+            limited = replace(command, timeout=min(command.timeout, at_most))
+            ran = self._runner.run(limited, values, cancelled)
             return ran.why, ran.output
+        timeout = min(probe.timeout, at_most)
         try:
             if probe.http:
-                return _ask_http(probe.http, probe.timeout), ""
+                return _ask_http(probe.http, timeout), ""
             if probe.tcp:
-                return _connect(probe.tcp, probe.timeout), ""
+                return _connect(probe.tcp, timeout), ""
         except (OSError, http.client.HTTPException, ValueError) as error:
             return _told(error), ""
         if self.ask_grpc is None:
             return "gRPC cannot be asked here", ""
-        return self.ask_grpc(probe.grpc, probe.timeout), ""
+        return self.ask_grpc(probe.grpc, timeout), ""
 
 
 def _ask_http(url: str, timeout: float) -> str:
+    until = time.monotonic() + timeout
     parts = urlsplit(url)
     host = parts.hostname or ""
     connection: http.client.HTTPConnection
@@ -63,10 +86,25 @@ def _ask_http(url: str, timeout: float) -> str:
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path, headers={"User-Agent": "headgate", "Connection": "close"})
-        status = connection.getresponse().status
+        status = _status(connection.sock, until)
     finally:
         connection.close()
     return "" if 200 <= status < 400 else f"the answer was {status}"  # noqa: PLR2004 - HTTP's classes of success
+
+
+def _status(answering: socket.socket, until: float) -> int:
+    """Read the status of an answer. By hand: `http.client` waits anew for every byte, so a server that trickles holds it up for ever."""
+    said = b""
+    while b"\n" not in said and len(said) < _LONGEST_STATUS:
+        answering.settimeout(max(until - time.monotonic(), 0.001))
+        piece = answering.recv(_LONGEST_STATUS)
+        if not piece:
+            break
+        said += piece
+    status = _STATUS.match(said)
+    if status is None:
+        raise ValueError("the answer is not HTTP" if said else "it closed the connection without an answer")
+    return int(status[1])
 
 
 def _connect(address: str, timeout: float) -> str:
@@ -82,4 +120,6 @@ def _told(error: Exception) -> str:
         return "the service may not use the network: it needs the drop-in network.conf (docs/operations.md)"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
+    if type(error) is ValueError:
+        return str(error)
     return f"{type(error).__name__}: {error}"[:200]

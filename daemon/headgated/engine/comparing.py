@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from headgated.core.deployment import SettingChange
+from headgated.core.masking import SecretNames
 from headgated.core.paths import escape
 from headgated.core.plan import Change, Plan
 from headgated.core.settings import settings_changed
@@ -21,25 +22,26 @@ SETTINGS = 1000
 """So many changed settings are told."""
 
 
-def changed_settings(plan: Plan, old: Content, new: Content) -> tuple[SettingChange, ...]:
+def changed_settings(plan: Plan, old: Content, new: Content, names: SecretNames) -> tuple[SettingChange, ...]:
     """Return the settings that change in modified structured files.
 
     Args:
         old, new: give the content of a path before and after.
+        names: say which settings are secret.
     """
     found: list[SettingChange] = []
     for change, before, after in _contents(plan, old, new):
         if before is not None and after is not None:
-            found += settings_changed(change.path, before, after) or ()
+            found += settings_changed(change.path, before, after, names=names) or ()
     return tuple(found[:SETTINGS])
 
 
-def line_diffs(plan: Plan, old: Content, new: Content) -> tuple[FileDiff, ...]:
+def line_diffs(plan: Plan, old: Content, new: Content, names: SecretNames) -> tuple[FileDiff, ...]:
     """Return a unified diff of each file that changes; a note in its place where there is none to show."""
     diffs = []
     for change, before, after in _contents(plan, old, new):
         if before != after:
-            text, note = unified(change.path, before, after)
+            text, note = unified(change.path, before, after, names=names)
             diffs.append(FileDiff(escape(change.path), text, note))
     skipped = len(plan.changes) - FILES
     if skipped > 0:

@@ -17,6 +17,7 @@ from headgated.core.config import LimitSettings, Settings
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.environment import Environment, EnvironmentType, auto_sync_by_default
 from headgated.core.errors import Fault, HeadgateError, InvalidRequestError, NotFoundError
+from headgated.core.masking import SecretNames
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
 from headgated.effects.commands import CommandRunner
 from headgated.effects.history import History
@@ -347,16 +348,19 @@ class ConfigurationDeployer:
 
     def _equip(self) -> None:
         """Make what checks deployments and follows them up."""
-        runner = CommandRunner()
+        runner = CommandRunner(masking=self._masking)
         self.prober = Prober(runner)
         directory = Path(self.settings.daemon.check_directory or self.workspace_dir / "checks")
         sweep(directory)
         means = Means(self._commands, runner, self.prober, directory)
         self.following = Following(means, self.planning, self.history, self.ledger, self.deploying)
-        self.deploying.equip(Checking(means), self.following)
+        self.deploying.equip(Checking(means), self.following, self._masking)
 
     def _commands(self) -> Commands:
         return self.settings.commands
+
+    def _masking(self) -> SecretNames:
+        return self.settings.masking
 
     def _open(self) -> None:
         """Read what is on disk and make right what a crash left."""

@@ -30,6 +30,7 @@ from headgated.core.errors import (
     RefusedError,
 )
 from headgated.core.hold import rejected
+from headgated.core.masking import SecretNames
 from headgated.core.plan import Change, Plan
 from headgated.core.report import changes_of, version_of
 from headgated.core.tree import Directory
@@ -110,10 +111,11 @@ class Deploying:
         self.tell, self._recover = tell, recover
         self._checking: Checking
         self._following: FollowUp
+        self._masking: Callable[[], SecretNames]
 
-    def equip(self, checking: Checking, following: FollowUp) -> None:
-        """Give it what checks and what follows up. Apart from the rest, because what follows up needs this object."""
-        self._checking, self._following = checking, following
+    def equip(self, checking: Checking, following: FollowUp, masking: Callable[[], SecretNames]) -> None:
+        """Give it what checks, what follows up and what hides. Apart from the rest, because what follows up needs this object."""
+        self._checking, self._following, self._masking = checking, following, masking
 
     def start(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
         """Begin to work on a record.
@@ -382,7 +384,8 @@ class Deploying:
     def _settings(self, plan: Plan) -> tuple[SettingChange, ...]:
         """Return the settings that changed in modified structured files, from history."""
         try:
-            return changed_settings(plan, from_history(self._history), from_history(self._history))
+            content = from_history(self._history)
+            return changed_settings(plan, content, content, self._masking())
         except HeadgateError:
             log.exception("cannot tell which settings changed")
             return ()

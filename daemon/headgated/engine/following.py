@@ -44,6 +44,8 @@ log = logging.getLogger("headgated.deploy")
 
 BY = "auto-rollback"
 """Who is said to have asked for what Headgate takes back by itself."""
+ENOUGH_FOR_A_LOOK = 5.0
+"""Seconds that a look at a service may take although its deadline comes first: a busy machine is not an ill service."""
 FIRST_PAUSE = 1.0
 """Seconds until a reload that failed is tried again; doubles each time."""
 LONGEST_PAUSE = 30.0
@@ -373,7 +375,13 @@ class Following:
         began, attempts, row = time.monotonic(), 0, 0
         while True:
             attempts += 1
-            why, output = self._prober.look(probe, commands, values, watch)
+            why, output = self._prober.look(
+                probe,
+                commands,
+                values,
+                max(probe.deadline - (time.monotonic() - began), ENOUGH_FOR_A_LOOK),
+                watch,
+            )
             watch.check(record)
             row = 0 if why else row + 1
             seconds = time.monotonic() - began

@@ -125,8 +125,9 @@ class Inspection:
             def old(path: bytes, entry: Entry) -> Iterable[bytes]:
                 return target.read(path, entry)
 
-            changes = replace(changes, settings_changed=changed_settings(planned.plan, old, planned.content))
-            diffs = line_diffs(planned.plan, old, planned.content) if with_diff else ()
+            seen = (planned.plan, old, planned.content, self._deployer.settings.masking)
+            changes = replace(changes, settings_changed=changed_settings(*seen))
+            diffs = line_diffs(*seen) if with_diff else ()
         return PlanView(name, version_of(planned.plan.result), changes, diffs, drifted, blocked)
 
     def _planned(self, runtime: Runtime, environment: Environment, config_files: tuple[str, ...]) -> Planned:

@@ -64,6 +64,11 @@ def test_nonsense_is_told_and_never_raised(tables: dict[str, Any]) -> None:
         ("[checks.a]\nsyntax = [{}]", "line 2: checks.a.syntax"),
         ('[health.a]\nhttp = "http://a/ b"', "line 2: health.a.http"),
         ('[health.a]\nhttp = "http://\u00e9/"', "line 2: health.a.http"),
+        (
+            '[health.a]\ntcp = "a:1"\nsuccesses = 6\ndeadline = "5s"',
+            "line 4: health.a.deadline: is too short",
+        ),
+        ('[health.a]\ntcp = "a:1"\nsuccesses = 31', "line 1: health.a.deadline: is too short"),
         ('[reloads.a]\ncommand = "b"', "line 2: reloads.a.command"),
     ],
 )

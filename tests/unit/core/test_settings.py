@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from headgated.core.masking import looks_secret
+from headgated.core.masking import USUAL, SecretNames
 from headgated.core.settings import LISTED_SETTINGS, settings_changed
 
 MEBI = 1024 * 1024
@@ -203,6 +203,33 @@ def test_secret_that_only_its_neighbours_give_away_is_hidden() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '<add key="DB_PASSWORD" value="canary"/>',
+        '<property name="password">canary</property>',
+        "<property><name>password</name><value>canary</value></property>",
+        "<key>port</key><string>1</string><key>Password</key><string>canary</string>",
+    ],
+)
+def test_secret_that_xml_names_beside_it_is_hidden(line: str) -> None:
+    found = changed("a.xml", f"<c>{line}</c>", f"<c>{line.replace('canary', 'canary2')}</c>")
+    assert found is not None
+    assert list(found.values()) == [('"***"', '"***"')]
+
+
+def test_root_says_which_names_are_secret() -> None:
+    names = SecretNames(hide=("*_pin",), show=("token_bucket",))
+    found = settings_changed(
+        b"a.json", b'{"door_pin": 1, "token_bucket": 1}', b'{"door_pin": 2, "token_bucket": 2}', names=names
+    )
+    assert found is not None
+    assert [(one.key, one.old, one.new) for one in found] == [
+        ("door_pin", '"***"', '"***"'),
+        ("token_bucket", "1", "2"),
+    ]
+
+
 def test_changes_are_ordered_and_cut() -> None:
     found = settings_changed(b"a.json", b"{}", json.dumps({"l": list(range(3000)), "a": 1}).encode())
     assert found is not None
@@ -254,7 +281,7 @@ def test_hostile_file_is_given_up_on_soon(path: str, content: str) -> None:
     assert changed(path, "", content) is None
 
 
-KEYS = st.text('abz09_-/.[]" \u00e9\\', max_size=3).filter(lambda key: not looks_secret(key))
+KEYS = st.text('abz09_-/.[]" \u00e9\\', max_size=3).filter(lambda key: not USUAL.hides(key))
 VALUES = (
     st.none()
     | st.booleans()
