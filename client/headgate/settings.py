@@ -37,6 +37,8 @@ class PolicySettings(TypedDict, total=False):
     checks: Sequence[str] | None
     reloads: Sequence[str] | None
     health: Sequence[str] | None
+    secret_mode: str | int | None
+    """The permission bits that a file with secrets may have: octal, as text like "0640", or a number."""
 
 
 class EnvironmentSettings(TypedDict, total=False):
@@ -50,11 +52,12 @@ class EnvironmentSettings(TypedDict, total=False):
     """Directories, absolute, in order; a later one lays over an earlier one."""
     variables: Mapping[str, str] | None
     secrets: Mapping[str, str] | None
-    """References, never values."""
+    """References (credential:NAME, file:/PATH, env:NAME, command:NAME), never values."""
     auto_sync: bool | None
     policies: PolicySettings | None
 
 
+_LARGEST_MODE = 0o777
 KEYS: tuple[str, ...] = tuple(EnvironmentSettings.__annotations__)
 POLICY_KEYS: tuple[str, ...] = tuple(PolicySettings.__annotations__)
 
@@ -122,6 +125,16 @@ def _set(
 
 def _text(message: pb.Environment | pb.Policies, key: str, value: object) -> None:
     setattr(message, key, _as_text(value))
+
+
+def _mode(message: pb.Environment | pb.Policies, key: str, value: object) -> None:
+    try:
+        mode = int(value, 8) if isinstance(value, str) else value
+        if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= _LARGEST_MODE:
+            raise ValueError(mode)  # noqa: TRY301
+    except ValueError:
+        raise _WrongError(("", 'must be permission bits between 0 and 0777, as text like "0640"')) from None
+    setattr(message, key, mode)
 
 
 def _flag(message: pb.Environment | pb.Policies, key: str, value: object) -> None:
@@ -216,4 +229,5 @@ _POLICIES: Mapping[str, Put] = {
     "checks": _texts,
     "reloads": _texts,
     "health": _texts,
+    "secret_mode": _mode,
 }

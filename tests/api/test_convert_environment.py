@@ -31,6 +31,7 @@ FULL = environment(
         checks=("c",),
         reloads=("r",),
         health=("h",),
+        secret_mode=0o640,
     ),
     generation=3,
 )

@@ -163,6 +163,7 @@ def test_environment_has_defaults_where_nothing_is_said() -> None:
         "checks": [],
         "reloads": [],
         "health": [],
+        "secret_mode": "0600",
     }
 
 

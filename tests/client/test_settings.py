@@ -32,6 +32,7 @@ EVERYTHING = {
         "checks": ["nginx"],
         "reloads": ["nginx-reload"],
         "health": ["http"],
+        "secret_mode": "0640",
     },
 }
 
@@ -67,6 +68,9 @@ def test_none_is_the_default_and_in_the_mask() -> None:
         ({"type": "stagging"}, "type", "development, staging, production, testing (got 'stagging')"),
         ({"type": ""}, "type", "is missing"),
         ({"config_path": 3}, "config_path", "must be text"),
+        ({"policies": {"secret_mode": "0999"}}, "policies.secret_mode", "between 0 and 0777"),
+        ({"policies": {"secret_mode": 0o1777}}, "policies.secret_mode", "between 0 and 0777"),
+        ({"policies": {"secret_mode": True}}, "policies.secret_mode", "between 0 and 0777"),
         ({"sources": "/src"}, "sources", "must be a list"),
         ({"sources": {"a": "b"}}, "sources", "must be a list"),
         ({"sources": ["/a", 3]}, "sources[1]", "must be text"),

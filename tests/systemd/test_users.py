@@ -74,8 +74,13 @@ def test_credentials_are_delivered_to_the_daemon_and_to_nobody_else(site: Site) 
         assert inside.stat().st_mode & 0o777 == 0o400
         refused = machine.run("runuser", "-u", "member", "--", "ls", where, check=False)
         assert refused.returncode != 0
-        site.edit("with credentials\n")
-        eventually(lambda: site.deployed() == "with credentials\n", what="the edit to arrive")
+        with machine.client() as client:
+            client.update_environment(site.name, secrets={"DB_PASSWORD": "credential:db-password"})
+            site.edit("password=${DB_PASSWORD}\n")
+            eventually(lambda: site.deployed() == f"password={CANARY}\n", what="the edit to arrive")
+            site.edit("without credentials\n")
+            eventually(lambda: site.deployed() == "without credentials\n", what="the edit to arrive")
+            client.update_environment(site.name, secrets=None)
     assert CANARY not in machine.journal("-u", "headgated.service", output="verbose")
 
 

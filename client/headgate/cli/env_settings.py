@@ -45,6 +45,11 @@ _POLICIES = (
         "--owner", metavar="OWNER", help="Of deployed files: keep, source or user:group. Default: keep."
     ),
     click.option(
+        "--secret-mode",
+        metavar="MODE",
+        help="The permission bits that a file with secrets may have, like 0640. Default: 0600.",
+    ),
+    click.option(
         "--allow-external-symlinks/--no-allow-external-symlinks",
         default=None,
         help="Deploy symbolic links that lead out of the tree. Default: no.",
@@ -89,7 +94,7 @@ def _settings_options(*, create: bool) -> Callable[[_Function], _Function]:
             "secrets",
             multiple=True,
             metavar="K=REF",
-            help=f"A reference to a secret. This version refuses it.{adds}",
+            help=f"Where a secret is: credential:NAME, file:/PATH, env:NAME or command:NAME; never a value.{adds}",
         ),
         click.option(
             "--auto-sync/--no-auto-sync",

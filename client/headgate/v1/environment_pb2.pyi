@@ -211,6 +211,7 @@ class Policies(_message.Message):
     CHECKS_FIELD_NUMBER: _builtins.int
     RELOADS_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
+    SECRET_MODE_FIELD_NUMBER: _builtins.int
     prune: _builtins.bool
     """Remove files that left the sources, if Headgate deployed them and nobody changed them since. Default true."""
     undefined: Global___UndefinedPolicy.ValueType
@@ -225,6 +226,8 @@ class Policies(_message.Message):
     """
     allow_external_symlinks: _builtins.bool
     """Deploy symbolic links that are absolute or lead out of the tree. Default false: such a link fails the deployment."""
+    secret_mode: _builtins.int
+    """The permission bits that a file with secrets may have, of those that its source has: 0 to 0777. Default 0600."""
     @_builtins.property
     def verbatim(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Globs (gitignore syntax, relative to the source) of files that are copied without rendering."""
@@ -264,19 +267,24 @@ class Policies(_message.Message):
         checks: _abc.Iterable[_builtins.str] | None = ...,
         reloads: _abc.Iterable[_builtins.str] | None = ...,
         health: _abc.Iterable[_builtins.str] | None = ...,
+        secret_mode: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks", "_prune", b"_prune", "allow_external_symlinks", b"allow_external_symlinks", "prune", b"prune", "settle_latest", b"settle_latest", "settle_quiet", b"settle_quiet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks", "_prune", b"_prune", "_secret_mode", b"_secret_mode", "allow_external_symlinks", b"allow_external_symlinks", "prune", b"prune", "secret_mode", b"secret_mode", "settle_latest", b"settle_latest", "settle_quiet", b"settle_quiet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks", "_prune", b"_prune", "allow_external_symlinks", b"allow_external_symlinks", "checks", b"checks", "drift", b"drift", "health", b"health", "owner", b"owner", "prune", b"prune", "reloads", b"reloads", "settle_latest", b"settle_latest", "settle_quiet", b"settle_quiet", "strategy", b"strategy", "undefined", b"undefined", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks", "_prune", b"_prune", "_secret_mode", b"_secret_mode", "allow_external_symlinks", b"allow_external_symlinks", "checks", b"checks", "drift", b"drift", "health", b"health", "owner", b"owner", "prune", b"prune", "reloads", b"reloads", "secret_mode", b"secret_mode", "settle_latest", b"settle_latest", "settle_quiet", b"settle_quiet", "strategy", b"strategy", "undefined", b"undefined", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_external_symlinks: _TypeAlias = _typing.Literal["allow_external_symlinks"]  # noqa: Y015
     _WhichOneofArgType__allow_external_symlinks: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks"]  # noqa: Y015
     _WhichOneofReturnType__prune: _TypeAlias = _typing.Literal["prune"]  # noqa: Y015
     _WhichOneofArgType__prune: _TypeAlias = _typing.Literal["_prune", b"_prune"]  # noqa: Y015
+    _WhichOneofReturnType__secret_mode: _TypeAlias = _typing.Literal["secret_mode"]  # noqa: Y015
+    _WhichOneofArgType__secret_mode: _TypeAlias = _typing.Literal["_secret_mode", b"_secret_mode"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_external_symlinks) -> _WhichOneofReturnType__allow_external_symlinks | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prune) -> _WhichOneofReturnType__prune | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__secret_mode) -> _WhichOneofReturnType__secret_mode | None: ...
 
 Global___Policies: _TypeAlias = Policies  # noqa: Y015
 
@@ -529,7 +537,9 @@ class Environment(_message.Message):
 
     @_builtins.property
     def secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """References to secrets, by name; never values."""
+        """References to secrets, by name; never values: `credential:NAME` (systemd's), `file:/PATH`, `env:NAME` (of the daemon),
+        `command:NAME` (a provider that the daemon's configuration defines). Rendered like variables.
+        """
 
     @_builtins.property
     def policies(self) -> Global___Policies: ...

@@ -23,6 +23,7 @@ from grpc_status import rpc_status
 
 from headgated.api.convert.values import shortened
 from headgated.core import errors
+from headgated.effects.known_secrets import hide
 
 DOMAIN = "headgate"
 _ROOM = 6500
@@ -53,8 +54,8 @@ def code_of(error: errors.HeadgateError) -> grpc.StatusCode:
 
 def status_of(error: errors.HeadgateError) -> grpc.Status:
     """Return the status that tells a client of an error."""
-    message = shortened(error.message, _MESSAGE)
-    hint = shortened(error.hint, _HINT)
+    message = shortened(hide(error.message), _MESSAGE)
+    hint = shortened(hide(error.hint), _HINT)
     room = _ROOM - len(quote(message)) - len(message.encode()) - len(hint.encode())
     details: list[Message] = [_info(error, hint, room)]
     if isinstance(error, errors.InvalidRequestError):
@@ -84,7 +85,7 @@ def _info(error: errors.HeadgateError, hint: str, room: int) -> ErrorInfo:
     info = ErrorInfo(reason=error.reason, domain=DOMAIN)
     if hint:
         info.metadata["hint"] = hint
-    paths = list(_fitting((shortened(path, _FIELD) for path in error.paths), room))
+    paths = list(_fitting((shortened(hide(path), _FIELD) for path in error.paths), room))
     if paths:
         info.metadata["paths"] = "\n".join(paths)
     if len(paths) < len(error.paths):
@@ -93,7 +94,9 @@ def _info(error: errors.HeadgateError, hint: str, room: int) -> ErrorInfo:
 
 
 def _bad_request(faults: tuple[errors.Fault, ...], room: int) -> BadRequest:
-    shown = [(shortened(fault.field, _FIELD), shortened(fault.message, _FAULT)) for fault in faults]
+    shown = [
+        (shortened(hide(fault.field), _FIELD), shortened(hide(fault.message), _FAULT)) for fault in faults
+    ]
     count = len(list(_fitting((field + why for field, why in shown), room)))
     request = BadRequest()
     for field, why in shown[:count]:
@@ -105,8 +108,9 @@ def _bad_request(faults: tuple[errors.Fault, ...], room: int) -> BadRequest:
 
 def _precondition(error: errors.HeadgateError) -> PreconditionFailure:
     failure = PreconditionFailure()
-    subject = shortened(error.paths[0], _FIELD) if error.paths else ""
-    failure.violations.add(type=error.reason, subject=subject, description=shortened(error.message, _FAULT))
+    subject = shortened(hide(error.paths[0]), _FIELD) if error.paths else ""
+    what = shortened(hide(error.message), _FAULT)
+    failure.violations.add(type=error.reason, subject=subject, description=what)
     return failure
 
 

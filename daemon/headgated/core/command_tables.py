@@ -1,4 +1,4 @@
-"""Reads `[commands.*]`, `[checks.*]`, `[reloads.*]` and `[health.*]` of the daemon's configuration, and says all that is wrong there."""
+"""Reads `[commands.*]`, `[checks.*]`, `[reloads.*]`, `[health.*]` and `[providers.*]` of the daemon's configuration, and says all that is wrong there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from headgated.core.commands import SYNTAXES, Check, Command, Commands, Probe, Reload
 from headgated.core.quantities import Read, absolute_path, duration, size
+from headgated.core.sealing import LONGEST
 
 T = TypeVar("T")
 Complain = Callable[[tuple[str, ...], str], None]
@@ -142,6 +143,10 @@ _PROBE: dict[str, Read[object]] = {
 }
 
 
+def _provider(**values: Any) -> Command:  # noqa: ANN401 - as the table has them
+    return Command(**values, output_limit=2 * LONGEST)
+
+
 @dataclass(frozen=True, slots=True)
 class _Kind:
     keys: Mapping[str, Read[object]]
@@ -154,6 +159,9 @@ _KINDS = {
     "checks": _Kind(_CHECK, (), Check),
     "reloads": _Kind(_RELOAD, ("command",), Reload),
     "health": _Kind(_PROBE, (), Probe),
+    "providers": _Kind(
+        {name: read for name, read in _COMMAND.items() if name != "output_limit"}, ("argv",), _provider
+    ),
 }
 TABLES = tuple(_KINDS)
 """The tables that this module reads."""

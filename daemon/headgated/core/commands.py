@@ -102,6 +102,8 @@ class Commands:
     checks: Mapping[str, Check] = field(default_factory=dict)
     reloads: Mapping[str, Reload] = field(default_factory=dict)
     health: Mapping[str, Probe] = field(default_factory=dict)
+    providers: Mapping[str, Command] = field(default_factory=dict)
+    """`[providers.NAME]`: what prints a secret."""
 
     def check(self, name: str) -> Check | None:
         """Return the check of a name: one that is defined, a format, or a command; None: there is none."""

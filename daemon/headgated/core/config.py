@@ -24,6 +24,7 @@ from headgated.core.quantities import (
     size,
     socket_mode,
     socket_path,
+    variable_names,
 )
 from headgated.core.roles import DEFAULT_GRANTS, Grant
 from headgated.core.tables import Tables, apart, each, key
@@ -98,6 +99,18 @@ class RootSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretSettings:
+    """`[secrets]`: where environments may have their secrets from, besides credentials and `[providers.*]`."""
+
+    files: tuple[str, ...] = key(("/etc/headgate/secrets",), absolute_paths)
+    """Directories that `file:` may name files in."""
+    environment: tuple[str, ...] = key((), variable_names)
+    """Variables of the daemon's environment that `env:` may name."""
+    refresh: float = key(30.0, duration(0.1, 86400))
+    """Seconds after which a secret is looked up again."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiSettings:
     """`[api]`: how much the daemon does at once for those who call it."""
 
@@ -158,13 +171,14 @@ class Settings:
     limits: LimitSettings = LimitSettings()
     retention: RetentionSettings = RetentionSettings()
     roots: RootSettings = RootSettings()
+    secrets: SecretSettings = SecretSettings()
     api: ApiSettings = ApiSettings()
     tcp: TcpSettings = TcpSettings()
     audit: AuditSettings = AuditSettings()
     masking: SecretNames = USUAL
     grants: tuple[Grant, ...] = each(DEFAULT_GRANTS, Grant)
     commands: Commands = apart(Commands())  # noqa: RUF009 - declares a field, as the others do
-    """`[commands.*]`, `[checks.*]`, `[reloads.*]`, `[health.*]`."""
+    """`[commands.*]`, `[checks.*]`, `[reloads.*]`, `[health.*]`, `[providers.*]`."""
 
 
 def parse(text: str) -> Settings:

@@ -15,6 +15,7 @@ _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 LONGEST_SETTLE = 3600
 """Seconds."""
+LARGEST_MODE = 0o777
 _OWNER = re.compile(r"keep|source|[A-Za-z0-9_.][A-Za-z0-9_.-]*:[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 
 
@@ -71,6 +72,8 @@ class Policies:
     checks: tuple[str, ...] = ()
     reloads: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
+    secret_mode: int = 0o600
+    """The permission bits that a file with secrets may have, of those that its source has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,10 @@ def _policy_faults(policies: Policies) -> list[Fault]:
     if not _OWNER.fullmatch(policies.owner):
         found.append(
             Fault("policies.owner", f"must be keep, source or user:group (got {policies.owner!r:.80})")
+        )
+    if not 0 <= policies.secret_mode <= LARGEST_MODE:
+        found.append(
+            Fault("policies.secret_mode", f"must be between 0 and 0777 (got {policies.secret_mode:#o})")
         )
     quiet, latest = policies.settle_quiet, policies.settle_latest
     for key, value in (("settle_quiet", quiet), ("settle_latest", latest)):

@@ -16,12 +16,12 @@ DIRECTORY = "directory"
 
 
 def fingerprint(entry: Entry | None) -> str:
-    """Return what tells one content of a path from another: kind, mode, bytes or link target; not who owns it."""
+    """Return what tells one content of a path from another: kind, mode, bytes or link target; not who owns it, nor its secrets."""
     if entry is None:
         return ABSENT
     if entry.kind == Kind.DIRECTORY:
         return DIRECTORY if entry.mode is None else f"{DIRECTORY} {entry.mode:04o}"
-    plain = replace(entry, uid=None, gid=None, template=False)
+    plain = replace(entry, uid=None, gid=None, template=False, seal=b"")
     return hashlib.sha256(encode(b"", plain, entry.digest or bytes(32))).hexdigest()
 
 
@@ -35,9 +35,17 @@ def rejected(newest_first: Iterable[Sequence[Change]]) -> dict[str, str]:
     directories: dict[bytes, Entry | None] = {}
     for changes in newest_first:
         for change in changes:
+            if only_secrets(change):
+                continue  # The values of now stay in any case.
             group = directories if comes_or_goes(change.expected, change.wanted) else left
             group.setdefault(change.path, change.wanted)
     return {escape(path): fingerprint(entry) for path, entry in (left or directories).items()}
+
+
+def only_secrets(change: Change) -> bool:
+    """Tell whether nothing but the values of secrets changes."""
+    old, new = change.expected, change.wanted
+    return old is not None and new is not None and bool(new.seal) and fingerprint(old) == fingerprint(new)
 
 
 def comes_or_goes(one: Entry | None, other: Entry | None) -> bool:

@@ -27,6 +27,7 @@ _BYTES = {
 }
 _AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]+)", re.ASCII)
 _GROUP = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SOCKET_BYTES = 107
 _CERTIFICATE = re.compile(r"(?:dns|uri):[!-~]{1,500}")
 _ENVIRONMENT_GLOB = re.compile(r"[a-z0-9*?-]{1,63}")
@@ -95,6 +96,15 @@ def absolute_paths(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError(f'must be a list of absolute paths, like ["/etc/apps"] (got {_shown(value)})')  # noqa: TRY004
     return tuple(absolute_path(one) for one in value)
+
+
+def variable_names(value: object) -> tuple[str, ...]:
+    """Return a list of names of environment variables."""
+    if not isinstance(value, list) or not all(
+        isinstance(one, str) and _VARIABLE.fullmatch(one) for one in value
+    ):
+        raise ValueError(f'must be a list of names of variables, like ["DB_PASSWORD"] (got {_shown(value)})')
+    return tuple(value)
 
 
 def socket_path(value: object) -> str:

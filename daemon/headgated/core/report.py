@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from headgated.core.deployment import LISTED_CHANGES, Changes, FileChange
+from headgated.core.hold import only_secrets
 from headgated.core.paths import escape
 from headgated.core.plan import Change, Plan
 from headgated.core.tree import Directory, lookup, own
@@ -32,8 +33,15 @@ def changes_of(plan: Plan, managed: Directory, notes: Iterable[str] = ()) -> Cha
         removed_count=len(removed),
         unchanged_count=plan.unchanged,
         omitted_count=len(plan.changes) - sum(map(len, listed)),
-        notes=(*plan.notes, *notes)[:1000],
+        notes=(*plan.notes, *_secret_notes(plan), *notes)[:1000],
     )
+
+
+def _secret_notes(plan: Plan) -> Iterable[str]:
+    """Say where nothing but secrets changes: nothing else would show it."""
+    return [
+        f"{escape(change.path)}: only secrets in it change" for change in plan.changes if only_secrets(change)
+    ]
 
 
 def file_change(change: Change, managed: Directory) -> FileChange:

@@ -19,6 +19,9 @@ from headgated.core.paths import join
 
 _HEAD = struct.Struct(">BiqqQ32sI")
 _NO_DIGEST = bytes(32)
+_TEMPLATE, _SEALED = 0x80, 0x40
+"""Marks beside the kind."""
+_SEAL_BYTES = 32
 _FEW = 32
 """With more children changed than this, a canonical form is made anew."""
 
@@ -53,13 +56,16 @@ class Entry:
     """Group; None: whatever it is."""
     template: bool = False
     """A file whose content holds a `$`, so that rendering may change it. Not part of the digest."""
+    seal: bytes = b""
+    """Keyed hash (32 bytes) of what a file with secrets holds, whose digest is that of its content without them (`core.sealing`). At a
+    target, where nobody knows which file has secrets, every file may have one."""
 
     def matches(self, live: Entry | None) -> bool:
         """Tell whether `live` is what this entry asks for; attributes that are None here match anything."""
         return (
             live is not None
             and self.kind == live.kind
-            and self.digest == live.digest
+            and (self.seal == live.seal if self.seal else self.digest == live.digest)
             and self.target == live.target
             and self.mode in (None, live.mode)
             and self.uid in (None, live.uid)
@@ -211,7 +217,7 @@ def encode(name: bytes, entry: Entry, digest: bytes) -> bytes:
     """Return one entry's canonical bytes; `digest` is the subtree's for directories. `decode_all` is the inverse."""
     return (
         _HEAD.pack(
-            entry.kind | (0x80 if entry.template else 0),
+            entry.kind | (_TEMPLATE if entry.template else 0) | (_SEALED if entry.seal else 0),
             -1 if entry.mode is None else entry.mode,
             -1 if entry.uid is None else entry.uid,
             -1 if entry.gid is None else entry.gid,
@@ -221,6 +227,7 @@ def encode(name: bytes, entry: Entry, digest: bytes) -> bytes:
         )
         + name
         + entry.target
+        + entry.seal
     )
 
 
@@ -234,12 +241,13 @@ def decode_all(encoded: bytes) -> Iterator[tuple[bytes, Entry, bytes]]:
     unpack, head = _HEAD.unpack_from, _HEAD.size
     while at < whole:
         number, mode, uid, gid, size, digest, name_length = unpack(encoded, at)
-        kind = _KINDS.get(number & 0x7F)
+        kind = _KINDS.get(number & ~(_TEMPLATE | _SEALED))
         if kind is None:
-            raise ValueError(f"{number & 0x7F} is no kind of path")
+            raise ValueError(f"{number & ~(_TEMPLATE | _SEALED)} is no kind of path")
         name_at = at + head
         target_at = name_at + name_length
-        at = target_at + (size if kind is Kind.SYMLINK else 0)
+        seal_at = target_at + (size if kind is Kind.SYMLINK else 0)
+        at = seal_at + (_SEAL_BYTES if number & _SEALED else 0)
         if at > whole:
             raise ValueError("the canonical form of a directory is cut short")
         entry = Entry(
@@ -247,10 +255,11 @@ def decode_all(encoded: bytes) -> Iterator[tuple[bytes, Entry, bytes]]:
             None if mode < 0 else mode,
             digest if kind is Kind.FILE else b"",
             0 if kind is Kind.SYMLINK else size,
-            encoded[target_at:at],
+            encoded[target_at:seal_at],
             None if uid < 0 else uid,
             None if gid < 0 else gid,
-            number > 0x7F,  # noqa: PLR2004 - the highest bit
+            bool(number & _TEMPLATE),
+            encoded[seal_at:at],
         )
         yield encoded[name_at:target_at], entry, digest
 

@@ -1,7 +1,8 @@
 """A tree as a tar archive, piece by piece: nothing of it is ever in memory as a whole.
 
 The format is GNU's, which every tar reads and which takes names of any length and any bytes. Modes and symlinks are kept. Owners
-are kept where the tree names them; nobody's in particular is root's, so extract with --no-same-owner unless that is meant.
+are kept where the tree names them; nobody's in particular is root's, so extract with --no-same-owner unless that is meant. In place
+of secrets stand references to them, `${NAME}`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
+from headgated.core.sealing import as_references
 from headgated.core.tree import Directory, Entry, Kind, walk
 
 _TYPES = {Kind.FILE: tarfile.REGTYPE, Kind.DIRECTORY: tarfile.DIRTYPE, Kind.SYMLINK: tarfile.SYMTYPE}
@@ -48,10 +51,14 @@ def regrouped(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _members(tree: Directory, read: Callable[[bytes], Iterable[bytes]], at: int) -> Iterator[bytes]:
-    for path, entry in walk(tree):
+    for path, known in walk(tree):
+        entry, pieces = known, read(known.digest) if known.kind == Kind.FILE else ()
+        if known.seal:
+            content = as_references(b"".join(pieces))
+            entry, pieces = replace(known, size=len(content)), (content,)
         yield _header(path, entry, at)
         if entry.kind == Kind.FILE:
-            yield from read(entry.digest)
+            yield from pieces
             yield bytes(-entry.size % tarfile.BLOCKSIZE)
 
 

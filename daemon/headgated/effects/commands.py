@@ -17,11 +17,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from headgated.core.commands import Command
 from headgated.core.masking import USUAL, SecretNames, mask_text
+from headgated.effects.known_secrets import hide
 
 log = logging.getLogger("headgated.commands")
 
@@ -95,6 +96,31 @@ class CommandRunner:
             values: what is put in for its placeholders; the command finds them in its environment as well, as HEADGATE_*.
             cancelled: ends it when set.
         """
+        output = _Output(command.output_limit)
+        ran = self._run(command, values, cancelled, output, subprocess.STDOUT)
+        return replace(ran, output=ran.output or mask_text(hide(output.text()), self._masking()))
+
+    def ask(self, command: Command) -> tuple[bytes, str]:
+        """Run a command for what it prints on its standard output; what it complains of goes nowhere, for it might tell a secret.
+
+        Returns:
+            What it printed, and why that is not to be used; empty where it is.
+        """
+        output = _Output(command.output_limit)
+        ran = self._run(command, {}, None, output, subprocess.DEVNULL)
+        if ran.ok and output.is_cut:
+            return b"", f"it printed more than {command.output_limit} bytes"
+        return output.whole(), ran.why
+
+    def _run(
+        self,
+        command: Command,
+        values: Mapping[str, str],
+        cancelled: Ending | None,
+        output: _Output,
+        errors: int,
+    ) -> Ran:
+        """Run a command to its end; what it prints goes to `output`, and what becomes of its standard error is said by `errors`."""
         unit = f"headgate-{command.name}-{secrets.token_hex(6)}.service" if self._scoped else ""
         environment = _environment(command, values)
         if unit:
@@ -108,7 +134,7 @@ class CommandRunner:
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=errors,
                 cwd=command.directory,
                 env=environment,
                 start_new_session=True,
@@ -117,7 +143,6 @@ class CommandRunner:
             what = error.filename or argv[0]
             return Ran(_UNSTARTED, f"cannot start {what}: {error.strerror}", time.monotonic() - began)
         with child:
-            output = _Output(command.output_limit)
             ended = _follow(child, output, began + command.timeout, cancelled)
             if not ended:
                 _kill(child, unit)
@@ -126,7 +151,7 @@ class CommandRunner:
         is_cancelled = not ended and cancelled is not None and cancelled.is_set()
         return Ran(
             code,
-            mask_text(output.text(), self._masking()),
+            "",
             time.monotonic() - began,
             timed_out=not ended and not is_cancelled,
             cancelled=is_cancelled,
@@ -303,6 +328,13 @@ class _Output:
         if excess > 0:
             del self._tail[:excess]
             self._dropped += excess
+
+    @property
+    def is_cut(self) -> bool:
+        return self._dropped > 0
+
+    def whole(self) -> bytes:
+        return bytes(self._head) + bytes(self._tail)
 
     def text(self) -> str:
         middle = f"\n[{self._dropped} bytes left out]\n".encode() if self._dropped else b""

@@ -2,7 +2,7 @@
 
 What is logged says in words what happened. Beside the words stand facts, set for a stretch of work with `about`: the
 environment, the deployment, the reason. The journal can be asked for them (`journalctl HEADGATE_ENVIRONMENT=production`); on
-standard error the words alone have to do. Nothing is added to what callers log, and so no secret either.
+standard error the words alone have to do. Nothing is added to what callers log, and a secret that is known is hidden in it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 from headgated.effects.journal import Journal
+from headgated.effects.known_secrets import hide
 
 _PRIORITY = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 _ABOUT: ContextVar[dict[str, str] | None] = ContextVar("about", default=None)
@@ -54,7 +55,7 @@ def start_log(level: str) -> None:
         with suppress(OSError):
             handler = JournalHandler(Journal(), plain)
     else:
-        plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+        plain.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
 
@@ -64,7 +65,7 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, journal: Journal, otherwise: logging.Handler) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(message)s"))  # Or `basicConfig` would give it one of its own.
+        self.setFormatter(_Formatter("%(message)s"))  # Or `basicConfig` would give it one of its own.
         self._journal, self._otherwise = journal, otherwise
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -77,7 +78,14 @@ class JournalHandler(logging.Handler):
             self.handleError(record)
 
 
-class _PrefixFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Writes a line with all that belongs to it, tracebacks too, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide(super().format(record))
+
+
+class _PrefixFormatter(_Formatter):
     """Puts `<priority>` before every line, so that journald knows the level of each (sd-daemon(3))."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -96,7 +104,7 @@ def _fields(record: logging.LogRecord, text: str) -> dict[str, str]:
         "CODE_LINE": str(record.lineno),
         "CODE_FUNC": record.funcName or "",
         "THREAD_NAME": record.threadName or "",
-        **{f"HEADGATE_{name.upper()}": value for name, value in said.items()},
+        **{f"HEADGATE_{name.upper()}": hide(value) for name, value in said.items()},
     }
 
 

@@ -20,27 +20,36 @@ class Owner:
     keep: bool = True
     uid: int | None = None
     gid: int | None = None
+    secret_mode: int = 0o600
 
     def apply(self, entry: Entry) -> Entry:
         """Return `entry` with the owner that the policy gives it, as no template any more."""
         return self.deployed(entry, entry.digest, entry.size)
 
-    def deployed(self, entry: Entry, digest: bytes, size: int) -> Entry:
-        """Return `entry` with the owner that the policy gives it and another content, as no template any more."""
+    def deployed(self, entry: Entry, digest: bytes, size: int, seal: bytes = b"") -> Entry:
+        """Return `entry` with the owner that the policy gives it and another content, as no template any more.
+
+        Of one with secrets (`seal`) nobody may do more than `secret_mode` says.
+        """
+        mode = entry.mode if not seal or entry.mode is None else entry.mode & self.secret_mode
         if self.keep:
-            return Entry(entry.kind, entry.mode, digest, size, entry.target)
+            return Entry(entry.kind, mode, digest, size, entry.target, seal=seal)
         uid, gid = (entry.uid, entry.gid) if self.uid is None else (self.uid, self.gid)
-        return Entry(entry.kind, entry.mode, digest, size, entry.target, uid, gid)
+        return Entry(entry.kind, mode, digest, size, entry.target, uid, gid, seal=seal)
 
 
-def owner_of(policy: str) -> Owner:
+def owner_of(policy: str, secret_mode: int = 0o600) -> Owner:
     """Return the owner that a policy (`keep`, `source`, `user:group`; names or numbers) means on this machine.
+
+    Args:
+        policy: the environment's.
+        secret_mode: the permission bits that a file with secrets may have.
 
     Raises:
         DeploymentFailedError: UNKNOWN_OWNER, there is no such user or group.
     """
     if policy in ("keep", "source"):
-        return Owner(keep=policy == "keep")
+        return Owner(keep=policy == "keep", secret_mode=secret_mode)
     user, _, group = policy.partition(":")
     try:
         uid = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
@@ -51,4 +60,4 @@ def owner_of(policy: str) -> Owner:
             reason="UNKNOWN_OWNER",
             hint="create the user and group, or change the policy owner",
         ) from None
-    return Owner(keep=False, uid=uid, gid=gid)
+    return Owner(keep=False, uid=uid, gid=gid, secret_mode=secret_mode)

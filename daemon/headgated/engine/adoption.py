@@ -19,7 +19,7 @@ from headgated.core.tree import Directory, Entry, Kind, edit, lookup, own
 from headgated.effects.history import History
 from headgated.effects.target import Target
 from headgated.engine.edits import Found
-from headgated.engine.execution import Progress, Work, intent_of
+from headgated.engine.execution import Progress, Work, intent_of, keep_live
 
 NOT_DRIFTED = "NOT_DRIFTED"
 """The reason why nothing can be adopted."""
@@ -72,8 +72,8 @@ def take_over(history: History, target: Target, work: Work, progress: Progress) 
     for done, change in enumerate(changes):
         progress("keep", done, len(changes))
         live = change.wanted
-        if live is not None and live.kind == Kind.FILE and not history.has(live.digest):
-            history.put(live.digest, live.size, target.read(change.path, live))
+        if live is not None and live.kind == Kind.FILE:
+            keep_live(history, target, change.path, live, work.kept)
         before = change.expected
         if before is not None and before.kind == Kind.FILE:
             history.has(before.digest)  # It stays until this is committed to.

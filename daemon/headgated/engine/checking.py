@@ -130,7 +130,7 @@ class Checking:
         faults: dict[str, str] = {}
         judge = _judge(check)
         for path, entry in _files(check, subject.plan):
-            key = (check, path, entry.digest)
+            key = (check, path, entry.digest + entry.seal)
             if key in self._passed and not check.schema:
                 continue
             why = _too_large(entry) or judge(path, b"".join(subject.content(path, entry)))

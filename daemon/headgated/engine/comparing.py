@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from headgated.core.deployment import SettingChange
+from headgated.core.hold import only_secrets
 from headgated.core.masking import SecretNames
 from headgated.core.paths import escape
 from headgated.core.plan import Change, Plan
+from headgated.core.sealing import mask_slots, names_in
 from headgated.core.settings import settings_changed
 from headgated.core.textdiff import unified
 from headgated.core.tree import Entry, Kind
@@ -33,7 +36,16 @@ def changed_settings(plan: Plan, old: Content, new: Content, names: SecretNames)
     for change, before, after in _contents(plan, old, new):
         if before is not None and after is not None:
             found += settings_changed(change.path, before, after, names=names) or ()
-    return tuple(found[:SETTINGS])
+    return tuple(map(_without_slots, found[:SETTINGS]))
+
+
+def _without_slots(change: SettingChange) -> SettingChange:
+    return replace(
+        change,
+        key=mask_slots(change.key),
+        old=None if change.old is None else mask_slots(change.old),
+        new=None if change.new is None else mask_slots(change.new),
+    )
 
 
 def line_diffs(plan: Plan, old: Content, new: Content, names: SecretNames) -> tuple[FileDiff, ...]:
@@ -42,7 +54,10 @@ def line_diffs(plan: Plan, old: Content, new: Content, names: SecretNames) -> tu
     for change, before, after in _contents(plan, old, new):
         if before != after:
             text, note = unified(change.path, before, after, names=names)
-            diffs.append(FileDiff(escape(change.path), text, note))
+            diffs.append(FileDiff(escape(change.path), mask_slots(text), note))
+        elif only_secrets(change):
+            of = ", ".join(names_in(after or b""))
+            diffs.append(FileDiff(escape(change.path), "", f"only secrets in it change (of {of})"))
     skipped = len(plan.changes) - FILES
     if skipped > 0:
         diffs.append(FileDiff("", "", f"{skipped} more changed paths are not shown"))

@@ -39,6 +39,7 @@ from headgated.engine.planning import Planning
 from headgated.engine.recovery import Recovery
 from headgated.engine.runtime import Runtime
 from headgated.engine.sources import Sources
+from headgated.engine.vault import SecretMeans, Vault
 from headgated.engine.views import Problem
 
 log = logging.getLogger("headgated")
@@ -87,6 +88,8 @@ class ConfigurationDeployer:
         try:
             self.history = History(self.workspace_dir / "history.db")
             self.ledger = Ledger(DeploymentStore(self.workspace_dir), on_deployment)
+            runner = CommandRunner(masking=self._masking)
+            self.vault = Vault(self.workspace_dir, self._secret_means, runner, self.problems)
             roots, limits = self.settings.roots, self.settings.limits
             store = EnvironmentStore(self.workspace_dir)
             self.environments = Environments(
@@ -95,12 +98,12 @@ class ConfigurationDeployer:
                 roots.sources,
                 roots.targets,
                 limits.max_environments,
-                commands=self._commands,
+                defined=self._definition_faults,
                 check_directory=self.settings.daemon.check_directory,
             )
             self.sources = Sources(_scan_limits(limits), watch, unwatch)
             self.planning = Planning(
-                self.sources, self.history, open_target, stream_above=limits.stream_above
+                self.sources, self.history, open_target, vault=self.vault, stream_above=limits.stream_above
             )
             self.deploying = Deploying(
                 self.environments,
@@ -111,7 +114,7 @@ class ConfigurationDeployer:
                 tell=on_environment,
                 recover=lambda name: self._recovery.recover(name),  # noqa: PLW0108 - made only below
             )
-            self._equip()
+            self._equip(runner)
             self.jobs = Jobs(
                 self.environments, self._runtimes, self.planning, self.history, self.ledger, self.deploying
             )
@@ -123,7 +126,7 @@ class ConfigurationDeployer:
                 self.ledger,
                 self.deploying.succeed_interrupted,
                 self.deploying.to_follow,
-                open_target,
+                self.planning.open_target,
             )
             self._open()
         except BaseException:
@@ -171,9 +174,10 @@ class ConfigurationDeployer:
         variables: Mapping[str, str] | None = None,
         *,
         sources: Sequence[str | Path] = (),
+        secrets: Mapping[str, str] | None = None,
         auto_sync: bool | None = None,
     ) -> Environment:
-        """Create an environment whose target is the directory `config_path`.
+        """Create an environment whose target is the directory `config_path`; `secrets` are references, never values.
 
         Raises:
             InvalidRequestError: with every fault.
@@ -193,6 +197,7 @@ class ConfigurationDeployer:
             updated_at=now,
             sources=tuple(map(str, sources)),
             variables=dict(variables or {}),
+            secrets=dict(secrets or {}),
             auto_sync=auto_sync_by_default(env_type) if auto_sync is None else auto_sync,
         )
         return self.add_environment(environment)
@@ -248,6 +253,7 @@ class ConfigurationDeployer:
             self.history.forget(name)
             self.sources.unsubscribe(name)
             self._runtimes.pop(name, None)
+            self.vault.forget(name)
         self._on_environment(name)
 
     def list_environments(self) -> list[Environment]:
@@ -346,9 +352,8 @@ class ConfigurationDeployer:
                 hint="list them: headgate env list",
             ) from None
 
-    def _equip(self) -> None:
+    def _equip(self, runner: CommandRunner) -> None:
         """Make what checks deployments and follows them up."""
-        runner = CommandRunner(masking=self._masking)
         self.prober = Prober(runner)
         directory = Path(self.settings.daemon.check_directory or self.workspace_dir / "checks")
         sweep(directory)
@@ -361,6 +366,14 @@ class ConfigurationDeployer:
 
     def _masking(self) -> SecretNames:
         return self.settings.masking
+
+    def _definition_faults(self, environment: Environment) -> list[Fault]:
+        """Return what an environment names that root has not defined, or not allowed."""
+        return [*self._commands().faults(environment.policies), *self.vault.faults(environment)]
+
+    def _secret_means(self) -> SecretMeans:
+        rules = self.settings.secrets
+        return SecretMeans(rules.files, rules.environment, rules.refresh, self.settings.commands.providers)
 
     def _open(self) -> None:
         """Read what is on disk and make right what a crash left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
@@ -33,8 +33,9 @@ from headgated.core.hold import rejected
 from headgated.core.masking import SecretNames
 from headgated.core.plan import Change, Plan
 from headgated.core.report import changes_of, version_of
-from headgated.core.tree import Directory
+from headgated.core.tree import Directory, Entry
 from headgated.effects.history import History
+from headgated.effects.known_secrets import hide
 from headgated.engine.adoption import rejected_by, take_over
 from headgated.engine.checking import Checking, Subject, values_of
 from headgated.engine.comparing import changed_settings
@@ -178,7 +179,16 @@ class Deploying:
         if planned.wanted is not None:
             self._refuse_undefined(environment)
         whole = environment.policies.strategy == Strategy.ATOMIC
-        work = Work(plan, planned.content, record, environment.config_path, managed, whole=whole)
+        work = Work(
+            plan,
+            planned.content,
+            record,
+            environment.config_path,
+            managed,
+            open=planned.sealing.open,
+            kept=planned.kept,
+            whole=whole,
+        )
         target = self._planning.target(runtime, environment)
         try:
             if record.kind == DeploymentKind.ADOPT:
@@ -225,17 +235,21 @@ class Deploying:
         runtime.steps = ()  # It may be done once more, where the target moved.
 
         def note(result: StepResult) -> None:
-            runtime.steps = (*runtime.steps, result)
+            runtime.steps = (*runtime.steps, without_secrets(result))
             self._ledger.update(replace(record, steps=runtime.steps))
 
         history, target = self._history, self._planning.target(runtime, environment)
+
+        def content(path: bytes, entry: Entry) -> Iterable[bytes]:
+            if entry.seal:
+                return (planned.sealing.open(b"".join(history.read(entry.digest))),)
+            # What the target had before it was first deployed to is in no history.
+            return history.read(entry.digest) if history.has(entry.digest) else target.read(path, entry)
+
         subject = Subject(
             environment.config_path,
             planned.plan,
-            # What the target had before it was first deployed to is in no history.
-            lambda path, entry: (
-                history.read(entry.digest) if history.has(entry.digest) else target.read(path, entry)
-            ),
+            content,
             values_of(environment, record),
         )
         self._checking.run(environment.policies.checks, subject, note, _Ended(runtime.stopping, cancelled))
@@ -408,6 +422,11 @@ def _deleted(deployment_id: str) -> DeploymentFailedError:
         reason=ENVIRONMENT_DELETED,
         hint="look at what its target holds; the target stays as it is",
     )
+
+
+def without_secrets(result: StepResult) -> StepResult:
+    """Return what a check, reload or probe said, without secrets."""
+    return replace(result, message=hide(result.message), output=hide(result.output))
 
 
 def told_error(error: Exception) -> DeploymentFailedError:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from headgated.core.commands import Commands
 from headgated.core.environment import Environment, Strategy, faults
 from headgated.core.errors import (
     AlreadyExistsError,
@@ -37,7 +36,7 @@ class Environments:
         state_dir: the daemon's own directory, which no source or target may touch.
         source_roots, target_roots: where sources and targets may be; empty: anywhere.
         most: how many there may be; None: any number.
-        commands: returns the commands, checks, reloads and probes that environments may name.
+        defined: returns what an environment names and nothing is defined for: commands, checks, reloads, probes, secrets.
         check_directory: where copies of targets are made, outside of `state_dir`, which no source or target may touch either.
     """
 
@@ -48,10 +47,10 @@ class Environments:
         source_roots: Sequence[str] = (),
         target_roots: Sequence[str] = (),
         most: int | None = None,
-        commands: Callable[[], Commands] = Commands,
+        defined: Callable[[Environment], list[Fault]] = lambda _environment: [],
         check_directory: str = "",
     ) -> None:
-        self._commands, self._check_directory = commands, check_directory
+        self._defined, self._check_directory = defined, check_directory
         self._store, self._state_dir = store, state_dir
         self.confine(source_roots, target_roots, most)
         self._all: dict[str, Environment] = {}
@@ -180,8 +179,7 @@ class Environments:
         self._all[environment.name] = environment
 
     def _check(self, what: str, environment: Environment) -> None:
-        found = faults(environment) + _unavailable_faults(environment)
-        found += self._commands().faults(environment.policies)
+        found = faults(environment) + self._defined(environment)
         if not found:
             ground = Ground()
             found = (
@@ -294,14 +292,6 @@ class _Uses:
 
     targets: Neighbours[_Use]
     sources: Neighbours[_Use]
-
-
-def _unavailable_faults(environment: Environment) -> list[Fault]:
-    """Refuse what the interface knows and this version does not do yet: nobody may believe that a thing happens which does not."""
-    return [
-        Fault(f"secrets.{name}", "secrets are not available in this version yet")
-        for name in environment.secrets
-    ]
 
 
 def _owner_faults(environment: Environment) -> list[Fault]:

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.errors import HeadgateError
@@ -26,7 +26,7 @@ from headgated.core.intent import Intent
 from headgated.core.paths import parent
 from headgated.core.plan import Change, Plan
 from headgated.core.steps import steps
-from headgated.core.tree import Directory, Kind
+from headgated.core.tree import Directory, Entry, Kind
 from headgated.effects.history import History
 from headgated.effects.records import encode_deployment
 from headgated.effects.target import Target
@@ -52,6 +52,10 @@ class Work:
     target_path: str
     managed: Directory
     """What is managed before."""
+    open: Callable[[bytes], bytes] = bytes
+    """Puts secrets into the content of a file that has a seal."""
+    kept: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Contents, by digest, that history is to keep in place of what the target has."""
     whole: bool = False
     """Exchange the whole directory (strategy atomic) instead of file by file."""
 
@@ -96,7 +100,7 @@ def execute(
         _keep(history, target, work, progress)
         way.stage(
             what,
-            lambda change: _kept(history, change, content),
+            lambda change: _kept(history, change, content, work.open),
             lambda done: progress("stage", done, total),
             unnamed=unnamed,
         )
@@ -121,8 +125,18 @@ def _keep(history: History, target: Target, work: Work, progress: Progress) -> N
     for done, change in enumerate(work.plan.changes):
         progress("keep", done, len(work.plan.changes))
         old = change.expected
-        if old is not None and old.kind == Kind.FILE and not history.has(old.digest):
-            history.put(old.digest, old.size, target.read(change.path, old))
+        if old is not None and old.kind == Kind.FILE:
+            keep_live(history, target, change.path, old, work.kept)
+
+
+def keep_live(
+    history: History, target: Target, path: bytes, entry: Entry, kept: Mapping[bytes, bytes]
+) -> None:
+    """Put into history what the target has at a path; what is in `kept` instead, where secrets are in it."""
+    if history.has(entry.digest):
+        return
+    content = kept.get(entry.digest)
+    history.put(entry.digest, entry.size, target.read(path, entry) if content is None else (content,))
 
 
 def intent_of(work: Work, token: str) -> Intent:
@@ -141,11 +155,18 @@ def intent_of(work: Work, token: str) -> Intent:
     )
 
 
-def _kept(history: History, change: Change, content: Content) -> Iterable[bytes]:
+def _kept(
+    history: History, change: Change, content: Content, opened: Callable[[bytes], bytes]
+) -> Iterable[bytes]:
     """Return what shall be at a path, after putting it into history. What is small is read once for both."""
     new = change.wanted
     if new is None or new.kind != Kind.FILE:
         return ()
+    if new.seal:
+        sealed = b"".join(content(change.path, new))
+        if not history.has(new.digest):
+            history.put(new.digest, new.size, (sealed,))
+        return (opened(sealed),)
     if history.has(new.digest):
         return content(change.path, new)
     if new.size > SMALL:

@@ -17,6 +17,7 @@ from headgated.core.report import changes_of, file_change, version_of
 from headgated.core.tree import Entry, lookup, own
 from headgated.effects.watch import Watcher
 from headgated.engine.comparing import changed_settings, line_diffs
+from headgated.engine.concealing import unrevealing
 from headgated.engine.deployer import ConfigurationDeployer
 from headgated.engine.drift import in_the_way, look_at_all, refusal
 from headgated.engine.ledger import utc_now
@@ -112,7 +113,7 @@ class Inspection:
             blocked = self._blocked(runtime, environment, planned)
             look_at_all(runtime, environment, self._deployer.planning)
             drifted = tuple(
-                file_change(Change(path, live, own(node)), runtime.managed)
+                file_change(Change(path, unrevealing(live), own(node)), runtime.managed)
                 for path, live in islice(sorted(runtime.edits.known.items()), DRIFT_LISTED)
                 if (node := lookup(runtime.managed, path)) is not None
             )
@@ -123,7 +124,10 @@ class Inspection:
             target = self._deployer.planning.target(runtime, environment)
 
             def old(path: bytes, entry: Entry) -> Iterable[bytes]:
-                return target.read(path, entry)
+                if not entry.seal:
+                    return target.read(path, entry)
+                kept = planned.kept.get(entry.digest)
+                return self._deployer.history.read(entry.digest) if kept is None else (kept,)
 
             seen = (planned.plan, old, planned.content, self._deployer.settings.masking)
             changes = replace(changes, settings_changed=changed_settings(*seen))

@@ -31,7 +31,6 @@ from headgated.core.errors import (
     TargetMovedError,
 )
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
-from headgated.core.plan import Plan
 from headgated.core.tree import Directory
 from headgated.core.undo import check_reached, check_undoable, collected, standing_after
 from headgated.effects.history import History
@@ -256,22 +255,23 @@ class Jobs:
             if paths:
                 raise refusal(runtime.name, paths)
 
-    def _plan_adoption(self, runtime: Runtime, environment: Environment, order: AdoptOrder) -> Plan:
+    def _plan_adoption(self, runtime: Runtime, environment: Environment, order: AdoptOrder) -> Planned:
         look_at_all(runtime, environment, self._planning)
         asked = asked_paths(order.paths, environment.config_path)
-        return plan_adoption(runtime.name, runtime.managed, runtime.edits.known, asked)
+        found, kept = self._planning.conceal(runtime, environment, runtime.edits.known)
+        plan = plan_adoption(runtime.name, runtime.managed, found, asked)
+        return Planned(plan, from_history(self._history), kept=kept)
 
     def _adopt(
         self, runtime: Runtime, environment: Environment, record: ConfigDeployment, job: Job
     ) -> ConfigDeployment:
         if not isinstance(job.order, AdoptOrder):
             raise TypeError("only an order to adopt can be adopted by")
-        plan = self._plan_adoption(runtime, environment, job.order)
+        planned = self._plan_adoption(runtime, environment, job.order)
         wanted: Directory | None = None
         with suppress(HeadgateError):
             wanted = self._planning.read(runtime, environment).tree
-        hold = adoption_hold(environment, record, plan.changes, wanted)
-        planned = Planned(plan, from_history(self._history))
+        hold = adoption_hold(environment, record, planned.plan.changes, wanted)
         return self._deploying.carry_out(
             runtime, environment, record, planned, cancelled=job.cancelled, hold=hold
         )

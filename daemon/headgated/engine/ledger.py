@@ -25,6 +25,7 @@ from headgated.core.deployment import (
 )
 from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.report import emptied
+from headgated.effects.known_secrets import hide
 from headgated.effects.logs import facts
 from headgated.effects.records import DeploymentStore
 
@@ -226,10 +227,12 @@ class Ledger:
 
 
 def failed(record: ConfigDeployment, error: HeadgateError) -> ConfigDeployment:
-    """Return the record of a deployment that did not succeed."""
+    """Return the record of a deployment that did not succeed; no secret is in it, whatever the error says."""
     if record.status == DeploymentStatus.PENDING:
         record = lifecycle.start(record, utc_now())
-    return lifecycle.fail(record, DeploymentError.of(error), utc_now())
+    told = DeploymentError.of(error)
+    told = replace(told, message=hide(told.message), hint=hide(told.hint), paths=tuple(map(hide, told.paths)))
+    return lifecycle.fail(record, told, utc_now())
 
 
 def _log_outcome(record: ConfigDeployment) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from headgated.core.environment import Environment
@@ -17,16 +17,20 @@ from headgated.core.paths import escape, parent, unescape
 from headgated.core.plan import Plan, affected, everything, make_plan
 from headgated.core.render import Renderer
 from headgated.core.safety import ACCEPTABLE, Verdict, emptied, mass_removal, source_halt
+from headgated.core.sealing import NO_SECRETS, Sealing
 from headgated.core.source import ScanFault, Snapshot
-from headgated.core.tree import Directory, Entry, Kind, lookup, own, walk
+from headgated.core.tree import Directory, Entry, Kind, edit, lookup, own, walk
 from headgated.core.undo import compose, plan_undo
 from headgated.effects.history import History
 from headgated.effects.loose import read_loose
-from headgated.effects.owner import owner_of
+from headgated.effects.owner import Owner, owner_of
 from headgated.effects.target import Target
+from headgated.engine.concealing import Concealer
 from headgated.engine.content import Content, from_history
+from headgated.engine.edits import Found
 from headgated.engine.runtime import Runtime
 from headgated.engine.sources import Sources
+from headgated.engine.vault import Vault
 from headgated.engine.wanted import Wanted, WantedTree
 
 T = TypeVar("T")
@@ -56,13 +60,19 @@ class Planned:
 
     plan: Plan
     content: Content
+    """With slots in place of secrets."""
     wanted: Wanted | None = None
+    sealing: Sealing = NO_SECRETS
+    """What is put into the slots."""
+    kept: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Contents of what is overwritten, by digest, that history is to keep in place of what the target has."""
 
 
 class Planning:
     """Plans deployments, rollbacks and restores.
 
     Args:
+        vault: has the environments' secrets.
         stream_above: bytes of the largest file that is rendered; may be set to another number at any time.
     """
 
@@ -72,20 +82,29 @@ class Planning:
         history: History,
         open_target: Callable[[str], Target] = Target,
         *,
+        vault: Vault,
         stream_above: int,
     ) -> None:
         self._sources, self._history, self._open_target = sources, history, open_target
+        self._vault = vault
         self.stream_above = stream_above
 
     def target(self, runtime: Runtime, environment: Environment) -> Target:
         """Return the environment's target, with what is remembered of it."""
         if runtime.target is None or runtime.target_path != environment.config_path:
-            runtime.target = self._open_target(environment.config_path)
+            runtime.target = self.open_target(environment.config_path)
             runtime.target_path = environment.config_path
         return runtime.target
 
+    def open_target(self, path: str) -> Target:
+        """Return what looks at and changes a target directory, and recognises files with secrets there."""
+        target = self._open_target(path)
+        target.recognise(self._vault.mac)
+        return target
+
     def look_anew(self, environment: Environment) -> None:
-        """Have every file of the sources looked at again: whoever asks must get what is there now, told by events or not."""
+        """Have every file of the sources looked at again, and secrets: whoever asks must get what is there now, told by events or not."""
+        self._vault.ask_anew(environment.name)
         for source in self._sources.of(environment):
             source.mark(None)
 
@@ -104,7 +123,9 @@ class Planning:
         """
         sources = self._sources.of(environment)
         largest = self.stream_above
+        sealing = self.sealing(runtime, environment)
         key = (
+            sealing,
             environment.variables,
             environment.policies,
             environment.sources,
@@ -112,12 +133,22 @@ class Planning:
             largest,
         )
         if runtime.wanted is None or runtime.wanted_for != key:
-            owner = owner_of(environment.policies.owner)
-            runtime.wanted, runtime.wanted_for = WantedTree(environment, sources, owner, largest), key
+            owner = _owner(environment)
+            wanted = WantedTree(environment, sources, owner, largest, sealing)
+            runtime.wanted, runtime.wanted_for = wanted, key
         if snapshots is None:
             snapshots = self.look(environment)
         _refuse_faults(snapshots)
         return runtime.wanted.read(snapshots)
+
+    def sealing(self, runtime: Runtime, environment: Environment) -> Sealing:
+        """Return an environment's secrets as they are now.
+
+        Raises:
+            DeploymentFailedError: SECRET_UNAVAILABLE.
+        """
+        runtime.sealing = self._vault.sealing(environment)
+        return runtime.sealing
 
     def unsound(
         self, runtime: Runtime, environment: Environment, snapshots: Mapping[str, Snapshot]
@@ -167,7 +198,8 @@ class Planning:
         """
         tree, managed = wanted.tree, runtime.managed
         paths = everything(managed, tree) if full else affected(managed, tree)
-        planned = Planned(self._plan(runtime, environment, paths, tree), wanted.content, wanted)
+        plan = self._plan(runtime, environment, paths, tree)
+        planned = self._planned(runtime, environment, plan, wanted.content, wanted)
         if allowed is not None:
             self.check_losses(runtime, planned, allowed)
         return planned
@@ -211,7 +243,7 @@ class Planning:
             )
         chosen: dict[bytes, Entry | None] = {}
         missing = [name for name, path in inside.items() if not _choose(wanted.tree, path, chosen)]
-        contents = self._read_loose(environment, outside, chosen)
+        contents = self._read_loose(runtime, environment, outside, chosen)
         if missing:
             raise DeploymentFailedError(
                 f"cannot deploy {missing[0]}: no source of {environment.name} has it",
@@ -224,7 +256,7 @@ class Planning:
         def content(path: bytes, entry: Entry) -> Iterable[bytes]:
             return (contents[path],) if path in contents else wanted.content(path, entry)
 
-        return Planned(plan, content, wanted)
+        return self._planned(runtime, environment, plan, content, wanted)
 
     def plan_undo(
         self, runtime: Runtime, environment: Environment, newest_first: Sequence[str], to: Directory
@@ -234,7 +266,9 @@ class Planning:
         Args:
             to: what is managed afterwards.
         """
-        wanted = compose(self._history.changes(deployment_id) for deployment_id in newest_first)
+        self._vault.ask_anew(environment.name)
+        found = compose(self._history.changes(deployment_id) for deployment_id in newest_first)
+        wanted = self._resealed(runtime, environment, found)
         target = self.target(runtime, environment)
         live = target.observe(wanted)
         below = {
@@ -242,19 +276,88 @@ class Planning:
             for path, entry in wanted.items()
             if entry is not None and _is_directory(live[path]) and entry.kind != Kind.DIRECTORY
         }
-        return Planned(plan_undo(to, wanted, live, below), from_history(self._history))
+        # What is given back holds the secrets of now, and so does what is managed then.
+        renewed = {
+            path: replace(own(node), seal=entry.seal)
+            for path, entry in wanted.items()
+            if entry is not None
+            and entry.seal
+            and (node := lookup(to, path)) is not None
+            and own(node).digest == entry.digest
+        }
+        plan = plan_undo(edit(to, renewed) if renewed else to, wanted, live, below)
+        return self._planned(runtime, environment, plan, from_history(self._history))
 
     def plan_nothing(self, runtime: Runtime, environment: Environment) -> Planned:
         """Plan to remove everything that was deployed and that nobody changed since."""
         paths: dict[bytes, Entry | None] = dict.fromkeys((path for path, _ in walk(runtime.managed)), None)
         pruning = replace(environment, policies=replace(environment.policies, prune=True))
-        return Planned(self._plan(runtime, pruning, paths), from_history(self._history))
+        plan = self._plan(runtime, pruning, paths)
+        return self._planned(runtime, environment, plan, from_history(self._history))
 
     def plan_deployed(
         self, runtime: Runtime, environment: Environment, deployed: Mapping[bytes, Entry]
     ) -> Planned:
         """Plan to put back what was deployed at the paths given."""
-        return Planned(self._plan(runtime, environment, deployed), from_history(self._history))
+        plan = self._plan(runtime, environment, self._resealed(runtime, environment, deployed))
+        return self._planned(runtime, environment, plan, from_history(self._history))
+
+    def conceal(
+        self, runtime: Runtime, environment: Environment, found: Found
+    ) -> tuple[Found, Mapping[bytes, bytes]]:
+        """Return what may be kept of what was found at a target, and the contents that are nowhere else, by digest.
+
+        Raises:
+            DeploymentFailedError: SECRET_EDITED, SECRET_UNAVAILABLE.
+        """
+        concealer = self._concealer(runtime, environment, self.sealing(runtime, environment))
+        concealed = {path: concealer.entry(path, live) for path, live in found.items()}
+        concealer.close()
+        return concealed, concealer.kept
+
+    def _planned(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        plan: Plan,
+        content: Content,
+        wanted: Wanted | None = None,
+    ) -> Planned:
+        """Return a plan with all that it takes to carry it out, and no secret in what is kept of it."""
+        sealing = runtime.sealing if wanted is not None else self._sealing_for(runtime, environment, plan)
+        concealer = self._concealer(runtime, environment, sealing)
+        return Planned(concealer.plan(plan), content, wanted, sealing, concealer.kept)
+
+    def _sealing_for(self, runtime: Runtime, environment: Environment, plan: Plan) -> Sealing:
+        """Return the secrets, where a plan from history has to do with any."""
+        entries = (entry for change in plan.changes for entry in (change.expected, change.wanted))
+        if any(entry is not None and entry.seal for entry in entries):
+            return self.sealing(runtime, environment)
+        return NO_SECRETS
+
+    def _concealer(self, runtime: Runtime, environment: Environment, sealing: Sealing) -> Concealer:
+        read = self.target(runtime, environment).read
+        return Concealer(runtime.managed, sealing, self._history, read, self.stream_above)
+
+    def _resealed(
+        self, runtime: Runtime, environment: Environment, entries: Mapping[bytes, Entry | None]
+    ) -> Mapping[bytes, Entry | None]:
+        """Return entries of history, those with secrets as they are with the secrets of now.
+
+        Raises:
+            DeploymentFailedError: SECRET_UNAVAILABLE, SECRET_UNKNOWN, SECRET_KEY_LOST.
+        """
+        sealed = {path: entry for path, entry in entries.items() if entry is not None and entry.seal}
+        if not sealed:
+            return entries
+        sealing = self.sealing(runtime, environment)
+        return {
+            **entries,
+            **{
+                path: sealing.reseal(entry, b"".join(self._history.read(entry.digest)))
+                for path, entry in sealed.items()
+            },
+        }
 
     def _plan(
         self,
@@ -273,10 +376,14 @@ class Planning:
         return make_plan(runtime.managed, paths, live, below, prune=environment.policies.prune, whole=whole)
 
     def _read_loose(
-        self, environment: Environment, names: Sequence[str], chosen: dict[bytes, Entry | None]
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        names: Sequence[str],
+        chosen: dict[bytes, Entry | None],
     ) -> dict[bytes, bytes]:
-        owner, largest = owner_of(environment.policies.owner), self.stream_above
-        renderer = Renderer(environment.variables, largest)
+        owner, largest, sealing = _owner(environment), self.stream_above, runtime.sealing
+        renderer = Renderer({**environment.variables, **sealing.slots()}, largest)
         contents: dict[bytes, bytes] = {}
         for name in names:
             entry, raw = read_loose(name, largest)
@@ -290,16 +397,8 @@ class Planning:
                 )
             content = renderer.render(raw).content
             contents[path] = content
-            chosen[path] = owner.apply(
-                Entry(
-                    Kind.FILE,
-                    entry.mode,
-                    hashlib.sha256(content).digest(),
-                    len(content),
-                    uid=entry.uid,
-                    gid=entry.gid,
-                )
-            )
+            digest, seal = hashlib.sha256(content).digest(), sealing.seal(content)
+            chosen[path] = owner.deployed(entry, digest, len(content), seal)
         return contents
 
 
@@ -324,6 +423,7 @@ def environment_version(runtime: Runtime, environment: Environment) -> str:
         "sources": environment.sources,
         "variables": environment.variables,
         "secrets": environment.secrets,
+        "values": runtime.sealing.version,
         "policies": environment.policies,
     }
     if runtime.version_of != told:
@@ -335,6 +435,10 @@ def environment_version(runtime: Runtime, environment: Environment) -> str:
         runtime.version_of = told
         runtime.version = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     return runtime.version
+
+
+def _owner(environment: Environment) -> Owner:
+    return owner_of(environment.policies.owner, environment.policies.secret_mode)
 
 
 def sources_version(wanted: Wanted) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from headgated.core.deployment import ConfigDeployment, StepResult
 from headgated.core.errors import DeploymentFailedError
+from headgated.core.sealing import NO_SECRETS, Sealing
 from headgated.core.tree import EMPTY, Directory
 from headgated.effects.target import Target
 from headgated.engine.edits import Edits
@@ -58,6 +59,8 @@ class Runtime:
     wanted: WantedTree | None = None
     wanted_for: object = None
     """The environment and sources that `wanted` was made for."""
+    sealing: Sealing = NO_SECRETS
+    """Its secrets when they were last asked for."""
     version: str = ""
     """Digest of the environment as it is in `version_of`."""
     version_of: object = None

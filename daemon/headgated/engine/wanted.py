@@ -17,6 +17,7 @@ from headgated.core.layers import Layers
 from headgated.core.links import leads_out
 from headgated.core.paths import escape, join
 from headgated.core.render import Renderer
+from headgated.core.sealing import NO_SECRETS, Sealing
 from headgated.core.source import Snapshot
 from headgated.core.tree import EMPTY, Directory, Entry, Kind, changed_names, diff, lookup, succeeding
 from headgated.effects.owner import Owner
@@ -37,29 +38,34 @@ class Wanted:
     """The sources laid over each other, before rendering."""
     snapshots: Mapping[str, Snapshot]
     content: Content
-    """Gives the content that `tree` has at a path; SourceMovedError where the source has changed since."""
+    """Gives the content that `tree` has at a path, with slots for secrets; SourceMovedError where the source has changed since."""
 
 
 class WantedTree:
     """Works out what one environment's sources ask for.
 
-    A new one is needed when the environment's variables or policies change.
+    A new one is needed when the environment's variables, secrets or policies change.
     """
 
     def __init__(
-        self, environment: Environment, sources: Sequence[Source], owner: Owner, stream_above: int
+        self,
+        environment: Environment,
+        sources: Sequence[Source],
+        owner: Owner,
+        stream_above: int,
+        sealing: Sealing = NO_SECRETS,
     ) -> None:
-        self._environment, self._stream_above = environment, stream_above
+        self._environment, self._stream_above, self._sealing = environment, stream_above, sealing
         self._sources = dict(zip(environment.sources, sources, strict=True))
         self._layers = Layers()
         self._owner = owner
-        self._renderer = Renderer(environment.variables, stream_above)
+        self._renderer = Renderer({**environment.variables, **sealing.slots()}, stream_above)
         policies = environment.policies
         self._verbatim = globs(policies.verbatim) if policies.verbatim else None
         self._strict = policies.undefined == UndefinedPolicy.ERROR
         self._last = EMPTY, EMPTY
         """What the sources held, laid over each other, when last all of it could be rendered, and what came of it."""
-        self._rendered: dict[bytes, tuple[bytes, int]] = {}
+        self._rendered: dict[bytes, tuple[bytes, int, bytes]] = {}
         self._contents: dict[bytes, bytes] = {}
         self._kept = 0
         self._links_checked: Directory = EMPTY
@@ -156,7 +162,7 @@ class WantedTree:
             return entry
         return self._owner.deployed(entry, *known)
 
-    def _render_file(self, reading: _Reading, path: bytes, entry: Entry) -> tuple[bytes, int] | None:
+    def _render_file(self, reading: _Reading, path: bytes, entry: Entry) -> tuple[bytes, int, bytes] | None:
         if entry.size > self._stream_above:
             reading.faults[escape(path)] = f"it has {entry.size} bytes, and {self._too_large}"
             return None
@@ -172,7 +178,7 @@ class WantedTree:
             reading.faults[escape(path)] = f"not declared: {', '.join(undefined)}"
             return None
         self._keep(entry.digest, content)
-        known = (hashlib.sha256(content).digest(), len(content))
+        known = (hashlib.sha256(content).digest(), len(content), self._sealing.seal(content))
         if len(self._rendered) > _REMEMBERED:
             self._rendered.clear()
         self._rendered[entry.digest] = known
@@ -202,7 +208,7 @@ class WantedTree:
             source.forget_contents()
 
     def _is_template(self, path: bytes, entry: Entry) -> bool:
-        if not entry.template or not self._environment.variables:
+        if not entry.template or not (self._environment.variables or self._sealing.active):
             return False
         return self._verbatim is None or not self._verbatim.covers(path)
 

@@ -130,6 +130,7 @@ ENVIRONMENTS = st.builds(
         TEXTS,
         TEXTS,
         TEXTS,
+        st.integers(0, 0o777),
     ),
     generation=COUNTS,
     hold=st.none() | st.builds(Hold, TEXT, TIMES, st.dictionaries(ESCAPED, TEXT, max_size=2)),

@@ -36,6 +36,7 @@ def _policies_message(policies: model.Policies) -> wire.Policies:
         strategy=choices.STRATEGIES[policies.strategy],
         drift=choices.DRIFT[policies.drift],
         owner=text(policies.owner),
+        secret_mode=policies.secret_mode,
         allow_external_symlinks=policies.allow_external_symlinks,
         settle_quiet=duration(policies.settle_quiet),
         settle_latest=duration(policies.settle_latest),

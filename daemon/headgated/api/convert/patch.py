@@ -145,6 +145,9 @@ POLICIES: Mapping[str, Callable[[Checks, wire.Policies], Any]] = {
     "strategy": _choice("strategy", choices.STRATEGIES, _DEFAULTS.strategy),
     "drift": _choice("drift", choices.DRIFT, _DEFAULTS.drift),
     "owner": lambda _, policies: policies.owner or _DEFAULTS.owner,
+    "secret_mode": lambda _, policies: (
+        policies.secret_mode if policies.HasField("secret_mode") else _DEFAULTS.secret_mode
+    ),
     "allow_external_symlinks": _flag("allow_external_symlinks", default=_DEFAULTS.allow_external_symlinks),
     "settle_quiet": _span("settle_quiet"),
     "settle_latest": _span("settle_latest"),

@@ -15,7 +15,19 @@ from headgated.core.tree import Entry, Kind
 BATCH = 2000
 """Changes in one batch: some hundred kilobytes."""
 
-_Entry = tuple[int, int | None, bytes, int, bytes, int | None, int | None, bool]
+
+class _Entry(msgspec.Struct, array_like=True):
+    kind: int
+    mode: int | None
+    digest: bytes
+    size: int
+    target: bytes
+    uid: int | None
+    gid: int | None
+    template: bool
+    seal: bytes = b""
+
+
 _Change = tuple[bytes, _Entry | None, _Entry | None]
 _changes = msgspec.msgpack.Decoder(list[_Change])
 _paths = msgspec.msgpack.Decoder(list[bytes])
@@ -56,7 +68,7 @@ def decode_paths(encoded: bytes) -> tuple[bytes, ...]:
 def _flat(entry: Entry | None) -> _Entry | None:
     if entry is None:
         return None
-    return (
+    return _Entry(
         int(entry.kind),
         entry.mode,
         entry.digest,
@@ -65,11 +77,21 @@ def _flat(entry: Entry | None) -> _Entry | None:
         entry.uid,
         entry.gid,
         entry.template,
+        entry.seal,
     )
 
 
 def _entry(flat: _Entry | None) -> Entry | None:
     if flat is None:
         return None
-    kind, mode, digest, size, target, uid, gid, template = flat
-    return Entry(Kind(kind), mode, digest, size, target, uid, gid, template)
+    return Entry(
+        Kind(flat.kind),
+        flat.mode,
+        flat.digest,
+        flat.size,
+        flat.target,
+        flat.uid,
+        flat.gid,
+        flat.template,
+        flat.seal,
+    )

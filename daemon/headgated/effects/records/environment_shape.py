@@ -46,6 +46,7 @@ class _Policies(msgspec.Struct):
     checks: list[str] = []
     reloads: list[str] = []
     health: list[str] = []
+    secret_mode: str = "0600"  # noqa: S105 - permission bits
 
 
 class _Hold(msgspec.Struct):
@@ -175,6 +176,7 @@ def _policies_shape(policies: Policies) -> _Policies:
         checks=list(policies.checks),
         reloads=list(policies.reloads),
         health=list(policies.health),
+        secret_mode=f"{policies.secret_mode:04o}",
     )
 
 
@@ -192,6 +194,7 @@ def _policies(shape: _Policies) -> Policies:
         checks=tuple(shape.checks),
         reloads=tuple(shape.reloads),
         health=tuple(shape.health),
+        secret_mode=int(shape.secret_mode, 8),
     )
 
 

@@ -17,7 +17,7 @@ from headgated.core.steps import Attributes, Put, RemoveDirectory, Step, Take, t
 from headgated.core.tree import Entry, Kind
 from headgated.effects.target.attributes import change
 from headgated.effects.target.failure import failed, moved
-from headgated.effects.target.look import file_entry, unchanged
+from headgated.effects.target.look import unchanged
 from headgated.effects.target.motion import arrive, leave, trade
 from headgated.effects.target.repair import Repair
 from headgated.effects.target.site import Site
@@ -117,7 +117,11 @@ class Applier:
             raise moved(step.path)
         mark = (there.st_dev, there.st_ino)
         digest = site.lens.digest(step.path, before) if expected.kind == Kind.FILE else None
-        if digest is not None and unchanged(before, there) and expected.matches(file_entry(before, digest)):
+        if (
+            digest is not None
+            and unchanged(before, there)
+            and expected.matches(site.lens.file(before, digest))
+        ):
             site.lens.remember(step.temp, there, digest, time.time_ns())
         else:
             site.marks[mark] = State.OTHER

@@ -132,7 +132,7 @@ class Ending:
 
     def _came_out_as_found(self) -> bool:
         """Whether the directory that came out of its place holds what the plan had found, and no mount."""
-        old = self._berth.site(self._berth.next, Lens())
+        old = self._berth.site(self._berth.next, Lens(self._lens.mac))
         with old.beneath:
             try:
                 for _ in walk(old):
@@ -162,7 +162,7 @@ class Ending:
 
     def _dismantle(self, name: bytes, known: dict[bytes, Entry]) -> None:
         berth = self._berth
-        gone = berth.site_if_any(name, Lens())
+        gone = berth.site_if_any(name, Lens(self._lens.mac))
         if gone is None:
             return
         with ExitStack() as opened:

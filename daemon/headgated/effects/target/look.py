@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from headgated.core.paths import join
 from headgated.core.tree import Entry, Kind
@@ -30,6 +30,15 @@ _SIGNATURE = struct.Struct("=QQQqq")
 _ATTEMPTS = 5
 
 
+Mac = Callable[[bytes], bytes]
+"""Makes the seal of a content of its SHA-256; empty where there are no secrets at all."""
+
+
+def no_mac(_digest: bytes) -> bytes:
+    """There are no secrets."""
+    return b""
+
+
 class SpecialFileError(Exception):
     """A FIFO, socket or device is there."""
 
@@ -37,7 +46,9 @@ class SpecialFileError(Exception):
 class Lens:
     """Tells what is at a path; remembers digests. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, mac: Mac = no_mac) -> None:
+        """Take what makes the keyed hash by which files with secrets are recognised."""
+        self.mac = mac
         self._known: dict[bytes, bytes] = {}
         self.fine_times: dict[int, bool] = {}
         """For each device that was tried: whether it gives every looked-at change its own ctime."""
@@ -63,7 +74,7 @@ class Lens:
                 digest = self.digest(path, there)
                 if digest is None:
                     there, digest = self._read(directory, name, path)
-                return file_entry(there, digest)
+                return self.file(there, digest)
             if stat.S_ISLNK(there.st_mode):
                 target = os.readlink(name, dir_fd=directory)
                 return Entry(Kind.SYMLINK, target=target, uid=there.st_uid, gid=there.st_gid)
@@ -72,6 +83,22 @@ class Lens:
         if stat.S_ISDIR(there.st_mode):
             return Entry(Kind.DIRECTORY, stat.S_IMODE(there.st_mode), uid=there.st_uid, gid=there.st_gid)
         raise SpecialFileError(path)
+
+    def file(self, there: os.stat_result, digest: bytes) -> Entry:
+        """Return the entry of a regular file."""
+        return Entry(
+            Kind.FILE,
+            stat.S_IMODE(there.st_mode),
+            digest,
+            there.st_size,
+            uid=there.st_uid,
+            gid=there.st_gid,
+            seal=self.mac(digest),
+        )
+
+    def holds(self, wanted: Entry, digest: bytes) -> bool:
+        """Tell whether a content, by its SHA-256, is what an entry asks for."""
+        return self.mac(digest) == wanted.seal if wanted.seal else digest == wanted.digest
 
     def below(self, beneath: Beneath, path: bytes) -> dict[bytes, Entry | None]:
         """Return all that is below the directory at `path`, by path from there; None for special files.
@@ -134,7 +161,7 @@ class Lens:
 
     def fork(self) -> Lens:
         """Return another that knows the same."""
-        other = Lens()
+        other = Lens(self.mac)
         other._known, other.fine_times = dict(self._known), self.fine_times
         return other
 
@@ -166,13 +193,6 @@ class Lens:
         finally:
             os.close(fd)
         raise moved(path)
-
-
-def file_entry(there: os.stat_result, digest: bytes) -> Entry:
-    """Return the entry of a regular file."""
-    return Entry(
-        Kind.FILE, stat.S_IMODE(there.st_mode), digest, there.st_size, uid=there.st_uid, gid=there.st_gid
-    )
 
 
 def unchanged(one: os.stat_result, other: os.stat_result) -> bool:

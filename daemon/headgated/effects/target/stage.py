@@ -133,46 +133,47 @@ class Stager:
         directory = self._site.beneath.directory(parent(put.path))
         fd = self._acts.create_unnamed(directory)
         try:
-            self._fill(fd, Change(put.path, put.expected, put.wanted), put.wanted, directory)
+            _, digest = self._fill(fd, Change(put.path, put.expected, put.wanted), put.wanted, directory)
         except BaseException:
             os.close(fd)
             raise
-        unnamed.add(self._site, put, fd)
+        unnamed.add(self._site, put, fd, digest)
         self._done += 1
         self._progress(self._done)
 
     def _make_file(self, change: Change, wanted: Entry, directory: int, temp: bytes, syncs: Syncs) -> None:
         fd = self._acts.create(directory, temp.rpartition(b"/")[2])
         try:
-            there = self._fill(fd, change, wanted, directory)
-            self._site.lens.remember(temp, there, wanted.digest, time.time_ns())
+            there, digest = self._fill(fd, change, wanted, directory)
+            self._site.lens.remember(temp, there, digest, time.time_ns())
             syncs.add(change.path, fd)
         finally:
             os.close(fd)
 
-    def _fill(self, fd: int, change: Change, wanted: Entry, directory: int) -> os.stat_result:
-        """Give a new file its content and all attributes; return its stat then."""
-        self._write(fd, change, wanted)
+    def _fill(self, fd: int, change: Change, wanted: Entry, directory: int) -> tuple[os.stat_result, bytes]:
+        """Give a new file its content and all attributes; return its stat then, and the SHA-256 of what it holds."""
+        digest = self._write(fd, change, wanted)
         replaced = self._replaced(change, directory)
         try:
             there = dress(self._acts, fd, change.path, wanted, change.expected, replaced)
         finally:
             if replaced is not None:
                 os.close(replaced)
-        return self._learn_times(fd, there)
+        return self._learn_times(fd, there), digest
 
-    def _write(self, fd: int, change: Change, wanted: Entry) -> None:
+    def _write(self, fd: int, change: Change, wanted: Entry) -> bytes:
         digest = hashlib.sha256()
         for chunk in self._read(change):
             digest.update(chunk)
             rest = memoryview(chunk)
             while rest:
                 rest = rest[self._acts.write(fd, rest) :]
-        if digest.digest() != wanted.digest:
+        if not self._site.lens.holds(wanted, digest.digest()):
             shown = escape(change.path)
             raise SourceMovedError(
                 f"cannot stage {shown}: its content is not what was planned", paths=[shown]
             )
+        return digest.digest()
 
     def _replaced(self, change: Change, directory: int) -> int | None:
         """Open the file whose extended attributes are carried over."""

@@ -20,7 +20,7 @@ from headgated.effects.target.clear import remove_all
 from headgated.effects.target.content import entry_at, read_verified
 from headgated.effects.target.ending import Ending, remove_built
 from headgated.effects.target.failure import failed, refused
-from headgated.effects.target.look import Lens, SpecialFileError
+from headgated.effects.target.look import Lens, Mac, SpecialFileError
 from headgated.effects.target.probe import probe
 from headgated.effects.target.repair import Repair
 from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneath
@@ -63,6 +63,10 @@ class Target:
         self._lens = Lens()
         self._unnamed: Unnamed | None = None
         """What was staged without a name."""
+
+    def recognise(self, mac: Mac) -> None:
+        """Have files with secrets recognised from now on, by the seal that this makes of each file's digest."""
+        self._lens.mac = mac
 
     def observe(self, paths: Iterable[bytes]) -> dict[bytes, Entry | None]:
         """Return what is at each path, with all attributes; None where there is nothing, or no directory to be in.

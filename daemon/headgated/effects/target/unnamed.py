@@ -59,9 +59,9 @@ class Unnamed:
     def __init__(self) -> None:
         self._files: dict[bytes, _File] = {}
 
-    def add(self, site: Site, put: Put, fd: int) -> None:
-        """Take in a file that is written, and begin to sync it. It is closed by `close`."""
-        self._files[put.temp] = _File(fd, put.path, put.wanted.digest, sync_beside(site.acts, fd))
+    def add(self, site: Site, put: Put, fd: int, digest: bytes) -> None:
+        """Take in a file that is written and holds what has this SHA-256, and begin to sync it. It is closed by `close`."""
+        self._files[put.temp] = _File(fd, put.path, digest, sync_beside(site.acts, fd))
 
     def wait(self) -> None:
         """Return when all are on disk.
