@@ -124,8 +124,9 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def leaks(site: Site) -> list[str]:
     """Return where a secret is: in all that the daemon keeps, logs, says and runs, in any of some writings."""
-    needles = [CANARY, base64.b64encode(CANARY.encode()).decode()[:-1], CANARY.encode().hex()]
-    whole = [base64.b64encode(value.encode()).decode() for value in site.values.values()]
+    aligned = [base64.b64encode(b"-" * n + CANARY.encode() + b"-" * 3).decode() for n in range(3)]
+    in_base64 = [aligned[0][:8], aligned[1][2:9], aligned[2][3:10]]
+    needles = [CANARY, CANARY.encode().hex(), *in_base64]
     kept = {
         str(path.relative_to(site.daemon.home)): path.read_bytes().decode("latin-1")
         for path in [*site.daemon.state.rglob("*"), site.daemon.log_path, site.daemon.config]
@@ -136,7 +137,8 @@ def leaks(site: Site) -> list[str]:
         daemon = psutil.Process(site.daemon.process.pid)
         for process in [daemon, *daemon.children(recursive=True)]:
             kept[f"arguments of {process.pid}"] = " ".join(process.cmdline())
-    return [where for where, text in kept.items() if any(needle in text for needle in [*needles, *whole])]
+    found = [(where, needle, text.find(needle)) for where, text in kept.items() for needle in needles]
+    return [f"{where}: {kept[where][max(0, at - 60) : at + 60]!r}" for where, _, at in found if at >= 0]
 
 
 def test_canaries_are_at_the_target_and_nowhere_else(site: Site) -> None:

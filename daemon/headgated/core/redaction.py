@@ -15,6 +15,8 @@ from urllib.parse import quote, quote_plus
 from headgated.core.masking import MASK
 from headgated.core.sealing import SHORTEST
 
+_BASE64 = 6
+"""Characters of base64 that are hidden; fewer stand in many a text by chance."""
 _LINE = 8
 """Characters of a line of a longer secret that is hidden by itself."""
 
@@ -42,13 +44,20 @@ def _forms(value: bytes) -> Iterator[str]:
         if part.isprintable():
             yield quote(part, safe="")
             yield quote_plus(part)
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield from _in_base64(encode(value).decode("ascii"))
+    for offset in range(3):
+        yield from _in_base64(value, offset)
     for form in (value.hex(), value.decode("utf-8", "backslashreplace")):
         if len(form) >= SHORTEST:
             yield form
 
 
-def _in_base64(whole: str) -> Iterator[str]:
-    yield whole
-    yield whole.rstrip("=")
+def _in_base64(value: bytes, offset: int) -> Iterator[str]:
+    """Yield what stands for a value in the base64 of a longer text, of which so many bytes (modulo 3) come before it.
+
+    What else is in the first and last character depends on what is around it: these are left out, and with them some bits.
+    """
+    first, end = -(-offset * 8 // 6), (offset + len(value)) * 8 // 6
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        form = encode(bytes(offset) + value).decode("ascii")[first:end]
+        if len(form) >= _BASE64:
+            yield form

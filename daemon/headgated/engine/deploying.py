@@ -52,6 +52,7 @@ log = logging.getLogger("headgated.deploy")
 
 FEW = 32
 """Of no more changes than these no progress is told by auto-sync: they are done before anybody could look."""
+NOT_SHOWN = "(not shown: it may hold secrets that have changed since and are not known any more)"
 UNFINISHED = frozenset({"UNDO_FAILED", "STATE_NOT_WRITABLE"})
 """Reasons after which history may hold an intent that has to be brought to its end before anything else."""
 
@@ -223,6 +224,15 @@ class Deploying:
             return self._following.follow(runtime, environment, record, plan.changes, cancelled)
         return record
 
+    def told(self, runtime: Runtime, result: StepResult) -> StepResult:
+        """Return what a check, reload or probe said, without secrets; nothing of its output where it may hold some that are not known."""
+        result = replace(result, message=hide(result.message), output=hide(result.output))
+        if result.output and self._planning.has_unknown_secrets(
+            runtime, self._environments.get(runtime.name)
+        ):
+            return replace(result, output=NOT_SHOWN)
+        return result
+
     def _check(
         self,
         runtime: Runtime,
@@ -235,7 +245,7 @@ class Deploying:
         runtime.steps = ()  # It may be done once more, where the target moved.
 
         def note(result: StepResult) -> None:
-            runtime.steps = (*runtime.steps, without_secrets(result))
+            runtime.steps = (*runtime.steps, self.told(runtime, result))
             self._ledger.update(replace(record, steps=runtime.steps))
 
         history, target = self._history, self._planning.target(runtime, environment)
@@ -422,11 +432,6 @@ def _deleted(deployment_id: str) -> DeploymentFailedError:
         reason=ENVIRONMENT_DELETED,
         hint="look at what its target holds; the target stays as it is",
     )
-
-
-def without_secrets(result: StepResult) -> StepResult:
-    """Return what a check, reload or probe said, without secrets."""
-    return replace(result, message=hide(result.message), output=hide(result.output))
 
 
 def told_error(error: Exception) -> DeploymentFailedError:

@@ -32,7 +32,7 @@ from headgated.core.tree import Directory, Kind
 from headgated.effects.history import History
 from headgated.effects.rehearsal import list_of_changes, write_changes
 from headgated.engine.checking import values_of
-from headgated.engine.deploying import Deploying, told_error, without_secrets
+from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.ledger import Ledger, failed
 from headgated.engine.means import Means
 from headgated.engine.planning import Planning, again_when_moved
@@ -412,7 +412,7 @@ class Following:
 
     def _note(self, runtime: Runtime, record: ConfigDeployment, result: StepResult) -> None:
         """Keep the newest result of a step, and tell watchers; one that succeeded is put on disk, so that it is not done again."""
-        result = without_secrets(result)
+        result = self._deploying.told(runtime, result)
         others = [one for one in runtime.steps if (one.step, one.name) != (result.step, result.name)]
         runtime.steps = (*others, result)
         runtime.following = replace(record, steps=runtime.steps)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from headgated.core.environment import Environment
-from headgated.core.errors import DeploymentFailedError, SourceMovedError, TargetMovedError
+from headgated.core.errors import DeploymentFailedError, HeadgateError, SourceMovedError, TargetMovedError
 from headgated.core.paths import escape, parent, unescape
 from headgated.core.plan import Plan, affected, everything, make_plan
 from headgated.core.render import Renderer
@@ -149,6 +149,23 @@ class Planning:
         """
         runtime.sealing = self._vault.sealing(environment)
         return runtime.sealing
+
+    def has_unknown_secrets(self, runtime: Runtime, environment: Environment) -> bool:
+        """Tell whether the target may have secrets that are not known (any more), so that they cannot be hidden in what is told.
+
+        After a restart only the secrets of now are known; a file may still have been deployed with others.
+        """
+        if not self._vault.mac(bytes(32)):
+            return False
+        sealed = {entry.seal: entry for _, entry in walk(runtime.managed) if entry.seal}
+        try:
+            sealing = self.sealing(runtime, environment) if sealed else NO_SECRETS
+            return not all(
+                sealing.knows(seal, b"".join(self._history.read(entry.digest)))
+                for seal, entry in sealed.items()
+            )
+        except HeadgateError:
+            return True
 
     def unsound(
         self, runtime: Runtime, environment: Environment, snapshots: Mapping[str, Snapshot]

@@ -128,7 +128,6 @@ class Vault:
         if known is not None and same and time.monotonic() < known.due:
             return known.sealing
         values = self._ask(environment, known)
-        learn(values.values())
         with self._lock:
             if known is not None and same and known.values == values:
                 sealing, earlier = known.sealing, known.earlier
@@ -162,6 +161,7 @@ class Vault:
                 values[name] = known.values[name]
                 self._tell(place, error)
             else:
+                learn((values[name],))  # Also where others are lacking: programs may print it all the same.
                 with self._lock:
                     self._clear(place)
         if lacking:

@@ -35,6 +35,18 @@ def test_secret_is_hidden_in_every_writing(written: str) -> None:
     assert written not in hidden
 
 
+@given(st.binary(min_size=6, max_size=40), st.binary(max_size=7), st.binary(max_size=7))
+def test_secret_is_hidden_in_the_base64_of_what_holds_it(value: bytes, before: bytes, after: bytes) -> None:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        whole = encode(before + value + after).decode()
+        hidden = Redactor([value]).hide(whole)
+        assert "***" in hidden
+        # No more than a character at each end of it is left.
+        left = hidden.partition("***")
+        assert len(left[0]) <= (len(before) * 8 + 5) // 6 + 1
+        assert len(hidden) - 3 <= len(whole) - (len(value) * 8 // 6 - 1)
+
+
 def test_each_line_of_a_long_secret_is_hidden_by_itself() -> None:
     key = b"-----BEGIN KEY-----\nAAAABBBBCCCCDDDD\nEEEEFFFFGGGGHHHH\n-----END KEY-----"
     assert Redactor([key]).hide("  | EEEEFFFFGGGGHHHH") == "  | ***"

@@ -19,6 +19,7 @@ from headgated.core.deployment import ConfigDeployment
 from headgated.core.environment import Environment, Policies, Strategy
 from headgated.core.errors import DeploymentFailedError, InvalidRequestError, RefusedError
 from headgated.effects.watch import Watcher
+from headgated.engine.deploying import NOT_SHOWN
 from headgated.engine.drift import look_at_all
 from headgated.engine.healing import to_heal
 from headgated.engine.inspection import Inspection
@@ -366,6 +367,40 @@ def test_killed_deployment_of_secrets_is_before_or_after(site: Site, point: str)
     assert runtime.drifted_count == 0
     site.deploy()
     assert site.read() == conf("other", "canary-two")
+
+
+def test_output_of_what_is_resumed_is_not_shown_where_old_secrets_may_be_in_it(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.deployer.close()
+    site.settings = replace(
+        site.settings, commands=parse('[commands.tells]\nargv = ["cat", "{target}/app.conf"]\n').commands
+    )
+    site.start()
+    site.create(reloads=("tells",))
+    site.deployer.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            site.start()
+
+            def told(record: ConfigDeployment) -> None:
+                if record.applied_at is not None:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            site.deployer.ledger._publish = told
+            site.deploy()
+        finally:
+            os._exit(1)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    site.say("canary-two")
+    site.start()
+    site.deployer.deploying.make_usable(site.deployer.runtime("web"))
+    (resumed,) = site.deployer.list_deployments("web")
+    assert [(step.name, step.output) for step in resumed.steps] == [("tells", NOT_SHOWN)]
+    (shown,) = site.deploy().steps
+    assert shown.output == conf("app", "***")
+    site.check_nothing_leaked()
+    site.deployer.close()
 
 
 def test_value_in_place_of_a_reference_is_refused_and_not_repeated(tmp_path: Path) -> None:
