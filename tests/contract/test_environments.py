@@ -47,6 +47,17 @@ def test_every_fault_of_a_request_comes_at_once(site: Site) -> None:
     assert "cannot create environment" in caught.value.message
 
 
+def test_secret_is_a_reference_and_a_value_is_refused_without_repeating_it(site: Site) -> None:
+    references = {"TOKEN": "credential:token"}
+    site.create(secrets=references)
+    assert dict(site.client.get_environment(site.name).secrets) == references
+    with pytest.raises(InvalidRequestError) as caught:
+        site.client.update_environment(site.name, secrets={"TOKEN": "hunter2-in-clear"})
+    assert fields(caught.value) == {"secrets.TOKEN"}
+    assert "hunter2" not in str(caught.value)
+    assert dict(site.client.get_environment(site.name).secrets) == references
+
+
 def test_name_that_is_taken_is_refused(site: Site) -> None:
     site.create()
     with pytest.raises(RefusedError) as caught:

@@ -1,6 +1,6 @@
 """Kills a deployer over and over, and checks after each restart that nothing is torn and nothing is lost.
 
-    python -m tests.torture.killing --kills 1000 --seed 1 [--strategy atomic]
+    python -m tests.torture.killing --kills 1000 --seed 1 [--strategy atomic] [--secrets]
 
 A child deploys, rolls back and restores random changes of some forty files; it says what it is about to do and what came of it in a
 journal. It is killed (SIGKILL) at a random time, at a random call that changes the target, or at a random step of a
@@ -31,9 +31,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.torture.trees import Picture, differences, grow, leftovers, picture, shuffle
+from tests.torture.trees import (
+    SECRET,
+    Picture,
+    differences,
+    grow,
+    leftovers,
+    opened,
+    picture,
+    shuffle,
+    sprinkle,
+)
 from tests.unit.effects.faults import Fault, Faulty
 
+from headgated.core.config import SecretSettings, Settings
 from headgated.core.deployment import ConfigDeployment, DeploymentStatus
 from headgated.core.environment import Policies, Strategy
 from headgated.core.errors import RefusedError
@@ -64,6 +75,8 @@ class World:
 
     home: Path
     strategy: Strategy = Strategy.IN_PLACE
+    secrets: bool = False
+    """Whether some of the files have one."""
     states: list[State] = field(default_factory=list)
 
     @property
@@ -88,15 +101,30 @@ class World:
             if told[0] == die_at_step:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+        allowed = Settings(secrets=SecretSettings(files=(str(self.home / "secrets"),)))
         return ConfigurationDeployer(
             self.home / "state",
+            settings=allowed,
             on_deployment=step,
             open_target=lambda root: Target(root, acts=acts, leeway=0),
         )
 
+    def shuffle(self, rng: random.Random) -> None:
+        """Change the source at random."""
+        shuffle(self.source, rng)
+        if self.secrets:
+            sprinkle(self.source, rng)
+
+    def wanted(self) -> Picture:
+        """Return what is wanted of the source: with secrets put in, and closed to others where there are some."""
+        return {**picture(self.source), **opened(self.source)} if self.secrets else picture(self.source)
+
     def begin(self, rng: random.Random) -> None:
         """Make source, target with a file that is not ours, and environment."""
         grow(self.source, rng)
+        (self.home / "secrets").mkdir(mode=0o700)
+        (self.home / "secrets" / "one").write_text(SECRET)
+        (self.home / "secrets" / "one").chmod(0o600)
         (self.target / "foreign").mkdir(parents=True)
         (self.target / "foreign" / "keep").write_text("not ours\n")
         (self.target / "a").mkdir()
@@ -104,7 +132,8 @@ class World:
         with self.open() as deployer:
             deployer.create_environment("web", "testing", self.target, sources=[self.source])
             policies = Policies(strategy=self.strategy)
-            deployer.change_environment("web", lambda e: replace(e, policies=policies))
+            references = {"SECRET": f"file:{self.home}/secrets/one"} if self.secrets else {}
+            deployer.change_environment("web", lambda e: replace(e, policies=policies, secrets=references))
 
     def remember(self, state: State) -> None:
         self.states = [*self.states, state][-REMEMBERED:]
@@ -142,14 +171,14 @@ def choose(
     if world.states and chance < 0.35:
         some = rng.choice(world.states)
         return "restore", some.after, lambda: deployer.restore_deployment(some.deployment_id)
-    shuffle(world.source, rng)
+    world.shuffle(rng)
     return "deploy", wanted(world, before), lambda: deployer.deploy_configuration("web")
 
 
 def wanted(world: World, before: Picture) -> Picture:
     """Return what the target shall be when the source is deployed: the source, and what is not ours."""
     theirs = {path: before[path] for path in ("foreign", "foreign/keep", "a", "a/theirs")}
-    return {**picture(world.source), **theirs}
+    return {**world.wanted(), **theirs}
 
 
 def killed_child(life: Callable[[], None], after: float | None) -> bool:
@@ -232,7 +261,7 @@ def _count(world: World, counts: Counter[str], fault: str, found: object) -> Non
 
 
 def _deploy_again(world: World, counts: Counter[str], deployer: ConfigurationDeployer, now: Picture) -> None:
-    shuffle(world.source, random.Random(counts["kills"]))
+    world.shuffle(random.Random(counts["kills"]))
     after = wanted(world, now)
     done = deployer.deploy_configuration("web")
     world.remember(State(done.deployment_id, now, after))
@@ -274,7 +303,12 @@ def _whole_lines(journal: Path) -> list[bytes]:
 
 
 def kill(
-    kills: int, seed: int, directory: Path | None = None, strategy: Strategy = Strategy.IN_PLACE
+    kills: int,
+    seed: int,
+    directory: Path | None = None,
+    strategy: Strategy = Strategy.IN_PLACE,
+    *,
+    secrets: bool = False,
 ) -> Counter[str]:
     """Kill so many times, with everything below `directory`; return the figures."""
     if directory is None and FAST.is_dir():
@@ -294,6 +328,7 @@ def kill(
                 "unfinished records",
                 "damaged history",
                 "does not deploy any more",
+                "secrets kept",
             ),
             0,
         )
@@ -301,11 +336,14 @@ def kill(
     rng = random.Random(seed)
     while counts["kills"] < kills:
         home = Path(tempfile.mkdtemp(prefix="hg-kill-", dir=directory))
-        world = World(home, strategy)
+        world = World(home, strategy, secrets)
         world.begin(rng)
         last = counts["kills"] + WORLD
         while counts["kills"] < min(kills, last):
             kill_once(world, rng, counts)
+        if secrets:
+            kept = [file for file in (home / "state").rglob("*") if file.is_file()]
+            _count(world, counts, "secrets kept", [f for f in kept if SECRET.encode() in f.read_bytes()])
         shutil.rmtree(home)
     return counts
 
@@ -316,9 +354,10 @@ if __name__ == "__main__":
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--directory", type=Path, help="where to work; default: in memory")
     arguments.add_argument("--strategy", type=Strategy, choices=list(Strategy), default=Strategy.IN_PLACE)
+    arguments.add_argument("--secrets", action="store_true", help="with secrets in some of the files")
     given = arguments.parse_args()
     logging.disable(logging.ERROR)  # every kill leaves an error in the log: rightly so
     began = time.monotonic()
-    figures = kill(given.kills, given.seed, given.directory, given.strategy)
+    figures = kill(given.kills, given.seed, given.directory, given.strategy, secrets=given.secrets)
     said = {"strategy": given.strategy, "seed": given.seed, "seconds": round(time.monotonic() - began, 1)}
     print(json.dumps({**figures, **said}))  # noqa: T201

@@ -27,17 +27,20 @@ WRONG = (
     "unfinished records",
     "damaged history",
     "does not deploy any more",
+    "secrets kept",
 )
 
 
 @pytest.mark.timeout(100_000)
-@pytest.mark.parametrize(("strategy", "share"), [("in-place", 15), ("atomic", 5)])
-def test_killed_deployer_leaves_all_or_nothing(strategy: str, share: int) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "share", "more"), [("in-place", 15, ()), ("atomic", 5, ()), ("in-place", 5, ("--secrets",))]
+)
+def test_killed_deployer_leaves_all_or_nothing(strategy: str, share: int, more: tuple[str, ...]) -> None:
     kills = times(share)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.torture.killing", "--kills", str(kills)),
-            *("--seed", str(time.time_ns()), "--strategy", strategy),
+            *("--seed", str(time.time_ns()), "--strategy", strategy, *more),
         ],
         cwd=ROOT,
         capture_output=True,

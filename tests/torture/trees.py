@@ -101,3 +101,23 @@ def clear(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink(missing_ok=True)
+
+
+SECRET = "the-secret-of-the-kill-test"
+
+
+def sprinkle(source: Path, rng: random.Random) -> None:
+    """Have a few of the files of a source refer to a secret: text, for what is binary is copied as it is."""
+    files = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
+    for path in rng.sample(files, min(len(files), 4)):
+        path.write_bytes(rng.randbytes(rng.randint(1, 3000)).hex().encode() + b"\n${SECRET}\n")
+
+
+def opened(source: Path) -> Picture:
+    """Return, for the files of a source that refer to the secret, what a target has of them."""
+    found: Picture = {}
+    for path in source.rglob("*"):
+        if path.is_file() and not path.is_symlink() and b"${SECRET}" in (content := path.read_bytes()):
+            digest = hashlib.sha256(content.replace(b"${SECRET}", SECRET.encode())).hexdigest()
+            found[str(path.relative_to(source))] = f"file {path.stat().st_mode & 0o600:o} {digest}"
+    return found

@@ -10,6 +10,7 @@ from headgate.v1 import environment_pb2 as ep
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"credential:[\w.@-]+|file:/.+|env:[A-Za-z_]\w*|command:.+", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 _LARGEST_PAGE, _LONGEST_ID = 1000, 128
 _AFTER = "after:"
@@ -50,7 +51,7 @@ def described(wanted: ep.Environment) -> list[Fault]:
     found += _absolute("environment.config_path", wanted.config_path)
     for index, source in enumerate(wanted.sources):
         found += _absolute(f"environment.sources[{index}]", source)
-    return found + _variables(wanted.variables)
+    return found + _variables(wanted.variables) + _references(wanted.secrets)
 
 
 def placed(wanted: ep.Environment, others: Mapping[str, ep.Environment]) -> list[Fault]:
@@ -85,6 +86,15 @@ def _absolute(field: str, path: str) -> list[Fault]:
     if not path:
         return [Fault(field, "is missing")]
     return [] if path.startswith("/") else [Fault(field, f"must be an absolute path (got {path!r:.200})")]
+
+
+def _references(secrets: Mapping[str, str]) -> list[Fault]:
+    rule = "must be a reference, not a value: credential:NAME, file:/PATH, env:NAME or command:NAME"
+    return [
+        Fault(f"environment.secrets.{name}", rule)
+        for name, reference in secrets.items()
+        if not _SECRET.fullmatch(reference)
+    ]
 
 
 def _variables(variables: Mapping[str, str]) -> list[Fault]:

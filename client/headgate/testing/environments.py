@@ -153,11 +153,12 @@ class Environments:
         return self.targets.setdefault(place.message.config_path, {})
 
     def wanted(self, place: Place) -> dict[str, bytes]:
-        """Return what the sources ask for: later ones over earlier ones, variables put in."""
+        """Return what the sources ask for: later ones over earlier ones, variables put in, and for secrets `***`."""
         whole: dict[str, bytes] = {}
         for source in place.message.sources:
             whole |= self.sources.get(source, {})
-        return {path: rendered(content, place.message.variables) for path, content in whole.items()}
+        values = {**dict.fromkeys(place.message.secrets, "***"), **place.message.variables}
+        return {path: rendered(content, values) for path, content in whole.items()}
 
     def _state(self, place: Place) -> ep.SyncState.ValueType:
         sync = place.message.sync
