@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
@@ -59,6 +60,7 @@ class Planned:
     """A plan, and where the content of what it brings comes from."""
 
     plan: Plan
+    """What it expects is told as it may be kept: without secrets."""
     content: Content
     """With slots in place of secrets."""
     wanted: Wanted | None = None
@@ -66,6 +68,13 @@ class Planned:
     """What is put into the slots."""
     kept: Mapping[bytes, bytes] = field(default_factory=dict)
     """Contents of what is overwritten, by digest, that history is to keep in place of what the target has."""
+    observed: Plan | None = None
+    """The plan as the target was seen; None: the same."""
+
+    @property
+    def seen(self) -> Plan:
+        """The plan with what is at the target as a look there tells it."""
+        return self.plan if self.observed is None else self.observed
 
 
 class Planning:
@@ -343,13 +352,15 @@ class Planning:
         """Return a plan with all that it takes to carry it out, and no secret in what is kept of it."""
         sealing = runtime.sealing if wanted is not None else self._sealing_for(runtime, environment, plan)
         concealer = self._concealer(runtime, environment, sealing)
-        return Planned(concealer.plan(plan), content, wanted, sealing, concealer.kept)
+        return Planned(concealer.plan(plan), content, wanted, sealing, concealer.kept, plan)
 
     def _sealing_for(self, runtime: Runtime, environment: Environment, plan: Plan) -> Sealing:
-        """Return the secrets, where a plan from history has to do with any."""
-        entries = (entry for change in plan.changes for entry in (change.expected, change.wanted))
-        if any(entry is not None and entry.seal for entry in entries):
+        """Return the secrets, where a plan from history has to do with any; those that only would be overwritten may be lacking."""
+        if any(change.wanted is not None and change.wanted.seal for change in plan.changes):
             return self.sealing(runtime, environment)
+        if any(change.expected is not None and change.expected.seal for change in plan.changes):
+            with suppress(HeadgateError):
+                return self.sealing(runtime, environment)
         return NO_SECRETS
 
     def _concealer(self, runtime: Runtime, environment: Environment, sealing: Sealing) -> Concealer:

@@ -165,7 +165,7 @@ class Syncing:
         except HeadgateError as error:
             return self._failed(runtime, environment, version, error)
         environment = self._end_halt(environment, planned, accepted=accepted)
-        environment = self._weigh_drift(runtime, environment, planned.plan)
+        environment = self._weigh_drift(runtime, environment, planned.seen)
         if environment.halt is not None:
             return SyncOutcome()
         environment = self._end_hold(environment, wanted)
@@ -196,7 +196,7 @@ class Syncing:
             else:
                 now = self._planning.read(runtime, environment)
                 planned = self._planning.plan_sources(runtime, environment, now, full=False, allowed=allowed)
-            edited = in_the_way(runtime, environment, planned.plan)
+            edited = in_the_way(runtime, environment, planned.seen)
             if edited:
                 raise refusal(runtime.name, edited)
             return self._deploying.carry_out(runtime, environment, ready, planned)

@@ -16,13 +16,14 @@ import pytest
 from headgated import ConfigurationDeployer, DeploymentStatus, EnvironmentType
 from headgated.core.config import SecretSettings, Settings, parse
 from headgated.core.deployment import ConfigDeployment
-from headgated.core.environment import Environment, Policies, Strategy
+from headgated.core.environment import DriftPolicy, Environment, Policies, Strategy
 from headgated.core.errors import DeploymentFailedError, InvalidRequestError, RefusedError
 from headgated.effects.watch import Watcher
 from headgated.engine.deploying import NOT_SHOWN
 from headgated.engine.drift import look_at_all
 from headgated.engine.healing import to_heal
 from headgated.engine.inspection import Inspection
+from headgated.engine.syncing import Syncing
 
 CONF = "user=app\npassword=${DB}\nport=${PORT}\n"
 
@@ -247,6 +248,48 @@ def test_healed_file_has_the_secret_of_now(site: Site) -> None:
     assert (
         planned.sealing.open(b"".join(planned.content(b"app.conf", change.wanted))).count(b"canary-two") == 1
     )
+
+
+def test_edit_that_may_be_overwritten_is_also_where_there_are_secrets(site: Site) -> None:
+    site.write("plain", "plain\n")
+    site.deployer.change_environment(
+        "web",
+        lambda e: replace(e, auto_sync=True, policies=replace(e.policies, drift=DriftPolicy.REFUSE)),
+    )
+    syncing = Syncing(
+        site.deployer.environments,
+        site.deployer.planning,
+        site.deployer.deploying,
+        site.deployer.ledger,
+        lambda _name: None,
+    )
+    runtime = site.deployer.runtime("web")
+    syncing.sync(runtime)
+    for name in ("app.conf", "plain"):
+        (site.target / name).write_text("edited, with canary-one\n")
+        site.write(name, CONF + "# newer\n")
+    site.deployer.planning.look_anew(site.deployer.get_environment_config("web"))
+    syncing.sync(runtime)
+    assert site.read() == "edited, with canary-one\n"
+    halt = site.deployer.get_environment_config("web").halt
+    assert halt is not None
+    assert halt.reason == "DRIFTED"
+    syncing.accept(runtime)
+    site.deployer.note("web", lambda e: replace(e, halt=None))
+    syncing.sync(runtime)
+    assert site.read() == site.read("plain") == conf("app", "canary-one") + "# newer\n"
+
+
+def test_unedited_target_can_be_emptied_although_the_secret_cannot_be_had(site: Site) -> None:
+    site.deploy()
+    site.deployer.close()
+    site.secret.unlink()
+    site.start()
+    runtime, environment = site.deployer.runtime("web"), site.deployer.get_environment_config("web")
+    planned = site.deployer.planning.plan_nothing(runtime, environment)
+    assert [change.path for change in planned.plan.changes] == [b"app.conf"]
+    (site.target / "app.conf").write_text("edited\n")
+    assert site.deployer.planning.plan_nothing(runtime, environment).plan.changes == ()
 
 
 def test_secret_that_left_the_environment_bars_only_what_needs_it(site: Site) -> None:
