@@ -38,6 +38,7 @@ from headgated.engine.means import Means
 from headgated.engine.planning import Planning
 from headgated.engine.recovery import Recovery
 from headgated.engine.runtime import Runtime
+from headgated.engine.secrecy import Secrecy
 from headgated.engine.sources import Sources
 from headgated.engine.vault import SecretMeans, Vault
 from headgated.engine.views import Problem
@@ -90,6 +91,7 @@ class ConfigurationDeployer:
             self.ledger = Ledger(DeploymentStore(self.workspace_dir), on_deployment)
             runner = CommandRunner(masking=self._masking)
             self.vault = Vault(self.workspace_dir, self._secret_means, runner, self.problems)
+            self.secrecy = Secrecy(self.vault, self.history)
             roots, limits = self.settings.roots, self.settings.limits
             store = EnvironmentStore(self.workspace_dir)
             self.environments = Environments(
@@ -103,7 +105,11 @@ class ConfigurationDeployer:
             )
             self.sources = Sources(_scan_limits(limits), watch, unwatch)
             self.planning = Planning(
-                self.sources, self.history, open_target, vault=self.vault, stream_above=limits.stream_above
+                self.sources,
+                self.history,
+                open_target,
+                secrecy=self.secrecy,
+                stream_above=limits.stream_above,
             )
             self.deploying = Deploying(
                 self.environments,

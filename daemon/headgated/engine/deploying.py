@@ -227,7 +227,7 @@ class Deploying:
     def told(self, runtime: Runtime, result: StepResult) -> StepResult:
         """Return what a check, reload or probe said, without secrets; nothing of its output where it may hold some that are not known."""
         result = replace(result, message=hide(result.message), output=hide(result.output))
-        if result.output and self._planning.has_unknown_secrets(
+        if result.output and self._planning.secrecy.has_unknown(
             runtime, self._environments.get(runtime.name)
         ):
             return replace(result, output=NOT_SHOWN)

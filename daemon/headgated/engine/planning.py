@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from headgated.core.environment import Environment
-from headgated.core.errors import DeploymentFailedError, HeadgateError, SourceMovedError, TargetMovedError
+from headgated.core.errors import DeploymentFailedError, SourceMovedError, TargetMovedError
 from headgated.core.paths import escape, parent, unescape
 from headgated.core.plan import Plan, affected, everything, make_plan
 from headgated.core.render import Renderer
@@ -26,12 +25,11 @@ from headgated.effects.history import History
 from headgated.effects.loose import read_loose
 from headgated.effects.owner import Owner, owner_of
 from headgated.effects.target import Target
-from headgated.engine.concealing import Concealer
 from headgated.engine.content import Content, from_history
 from headgated.engine.edits import Found
 from headgated.engine.runtime import Runtime
+from headgated.engine.secrecy import Secrecy
 from headgated.engine.sources import Sources
-from headgated.engine.vault import Vault
 from headgated.engine.wanted import Wanted, WantedTree
 
 T = TypeVar("T")
@@ -81,7 +79,7 @@ class Planning:
     """Plans deployments, rollbacks and restores.
 
     Args:
-        vault: has the environments' secrets.
+        secrecy: brings secrets into plans.
         stream_above: bytes of the largest file that is rendered; may be set to another number at any time.
     """
 
@@ -91,11 +89,11 @@ class Planning:
         history: History,
         open_target: Callable[[str], Target] = Target,
         *,
-        vault: Vault,
+        secrecy: Secrecy,
         stream_above: int,
     ) -> None:
         self._sources, self._history, self._open_target = sources, history, open_target
-        self._vault = vault
+        self.secrecy = secrecy
         self.stream_above = stream_above
 
     def target(self, runtime: Runtime, environment: Environment) -> Target:
@@ -108,12 +106,12 @@ class Planning:
     def open_target(self, path: str) -> Target:
         """Return what looks at and changes a target directory, and recognises files with secrets there."""
         target = self._open_target(path)
-        target.recognise(self._vault.mac)
+        target.recognise(self.secrecy.vault.mac)
         return target
 
     def look_anew(self, environment: Environment) -> None:
         """Have every file of the sources looked at again, and secrets: whoever asks must get what is there now, told by events or not."""
-        self._vault.ask_anew(environment.name)
+        self.secrecy.vault.ask_anew(environment.name)
         for source in self._sources.of(environment):
             source.mark(None)
 
@@ -132,7 +130,7 @@ class Planning:
         """
         sources = self._sources.of(environment)
         largest = self.stream_above
-        sealing = self.sealing(runtime, environment)
+        sealing = self.secrecy.sealing(runtime, environment)
         key = (
             sealing,
             environment.variables,
@@ -149,32 +147,6 @@ class Planning:
             snapshots = self.look(environment)
         _refuse_faults(snapshots)
         return runtime.wanted.read(snapshots)
-
-    def sealing(self, runtime: Runtime, environment: Environment) -> Sealing:
-        """Return an environment's secrets as they are now.
-
-        Raises:
-            DeploymentFailedError: SECRET_UNAVAILABLE.
-        """
-        runtime.sealing = self._vault.sealing(environment)
-        return runtime.sealing
-
-    def has_unknown_secrets(self, runtime: Runtime, environment: Environment) -> bool:
-        """Tell whether the target may have secrets that are not known (any more), so that they cannot be hidden in what is told.
-
-        After a restart only the secrets of now are known; a file may still have been deployed with others.
-        """
-        if not self._vault.mac(bytes(32)):
-            return False
-        sealed = {entry.seal: entry for _, entry in walk(runtime.managed) if entry.seal}
-        try:
-            sealing = self.sealing(runtime, environment) if sealed else NO_SECRETS
-            return not all(
-                sealing.knows(seal, b"".join(self._history.read(entry.digest)))
-                for seal, entry in sealed.items()
-            )
-        except HeadgateError:
-            return True
 
     def unsound(
         self, runtime: Runtime, environment: Environment, snapshots: Mapping[str, Snapshot]
@@ -292,9 +264,9 @@ class Planning:
         Args:
             to: what is managed afterwards.
         """
-        self._vault.ask_anew(environment.name)
+        self.secrecy.vault.ask_anew(environment.name)
         found = compose(self._history.changes(deployment_id) for deployment_id in newest_first)
-        wanted = self._resealed(runtime, environment, found)
+        wanted = self.secrecy.resealed(runtime, environment, found)
         target = self.target(runtime, environment)
         live = target.observe(wanted)
         below = {
@@ -325,7 +297,7 @@ class Planning:
         self, runtime: Runtime, environment: Environment, deployed: Mapping[bytes, Entry]
     ) -> Planned:
         """Plan to put back what was deployed at the paths given."""
-        plan = self._plan(runtime, environment, self._resealed(runtime, environment, deployed))
+        plan = self._plan(runtime, environment, self.secrecy.resealed(runtime, environment, deployed))
         return self._planned(runtime, environment, plan, from_history(self._history))
 
     def conceal(
@@ -336,7 +308,8 @@ class Planning:
         Raises:
             DeploymentFailedError: SECRET_EDITED, SECRET_UNAVAILABLE.
         """
-        concealer = self._concealer(runtime, environment, self.sealing(runtime, environment))
+        sealing, read = self.secrecy.sealing(runtime, environment), self.target(runtime, environment).read
+        concealer = self.secrecy.concealer(runtime, sealing, read, self.stream_above)
         concealed = {path: concealer.entry(path, live) for path, live in found.items()}
         concealer.close()
         return concealed, concealer.kept
@@ -350,42 +323,10 @@ class Planning:
         wanted: Wanted | None = None,
     ) -> Planned:
         """Return a plan with all that it takes to carry it out, and no secret in what is kept of it."""
-        sealing = runtime.sealing if wanted is not None else self._sealing_for(runtime, environment, plan)
-        concealer = self._concealer(runtime, environment, sealing)
+        secrecy, read = self.secrecy, self.target(runtime, environment).read
+        sealing = runtime.sealing if wanted is not None else secrecy.sealing_for(runtime, environment, plan)
+        concealer = secrecy.concealer(runtime, sealing, read, self.stream_above)
         return Planned(concealer.plan(plan), content, wanted, sealing, concealer.kept, plan)
-
-    def _sealing_for(self, runtime: Runtime, environment: Environment, plan: Plan) -> Sealing:
-        """Return the secrets, where a plan from history has to do with any; those that only would be overwritten may be lacking."""
-        if any(change.wanted is not None and change.wanted.seal for change in plan.changes):
-            return self.sealing(runtime, environment)
-        if any(change.expected is not None and change.expected.seal for change in plan.changes):
-            with suppress(HeadgateError):
-                return self.sealing(runtime, environment)
-        return NO_SECRETS
-
-    def _concealer(self, runtime: Runtime, environment: Environment, sealing: Sealing) -> Concealer:
-        read = self.target(runtime, environment).read
-        return Concealer(runtime.managed, sealing, self._history, read, self.stream_above)
-
-    def _resealed(
-        self, runtime: Runtime, environment: Environment, entries: Mapping[bytes, Entry | None]
-    ) -> Mapping[bytes, Entry | None]:
-        """Return entries of history, those with secrets as they are with the secrets of now.
-
-        Raises:
-            DeploymentFailedError: SECRET_UNAVAILABLE, SECRET_UNKNOWN, SECRET_KEY_LOST.
-        """
-        sealed = {path: entry for path, entry in entries.items() if entry is not None and entry.seal}
-        if not sealed:
-            return entries
-        sealing = self.sealing(runtime, environment)
-        return {
-            **entries,
-            **{
-                path: sealing.reseal(entry, b"".join(self._history.read(entry.digest)))
-                for path, entry in sealed.items()
-            },
-        }
 
     def _plan(
         self,

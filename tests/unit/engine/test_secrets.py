@@ -375,6 +375,28 @@ def test_check_sees_the_value_and_tells_none(tmp_path: Path) -> None:
     site.deployer.close()
 
 
+def killed(site: Site, when: Callable[[ConfigDeployment], bool], then: str = "") -> None:
+    """Have a child deploy, and kill itself when it tells of a deployment as given; `then` is the secret at the restart."""
+    site.deployer.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            site.start()
+
+            def told(record: ConfigDeployment) -> None:
+                if when(record):
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            site.deployer.ledger._publish = told
+            site.deploy()
+        finally:
+            os._exit(1)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    if then:
+        site.say(then)
+    site.start()
+
+
 KILLED: dict[str, Callable[[ConfigDeployment], bool]] = {
     "in progress": lambda record: record.status == DeploymentStatus.IN_PROGRESS,
     "done": lambda record: record.status == DeploymentStatus.SUCCESS,
@@ -386,22 +408,7 @@ def test_killed_deployment_of_secrets_is_before_or_after(site: Site, point: str)
     site.deploy()
     site.say("canary-two")
     site.write("app.conf", CONF.replace("app", "other"))
-    site.deployer.close()
-    child = os.fork()
-    if child == 0:
-        try:
-            site.start()
-
-            def told(record: ConfigDeployment) -> None:
-                if KILLED[point](record):
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            site.deployer.ledger._publish = told
-            site.deploy()
-        finally:
-            os._exit(1)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    site.start()
+    killed(site, KILLED[point])
     assert site.read() in (conf("app", "canary-one"), conf("other", "canary-two"))
     record = site.deployer.list_deployments("web")[0]
     assert (record.status == DeploymentStatus.SUCCESS) == (site.read() == conf("other", "canary-two"))
@@ -420,23 +427,7 @@ def test_output_of_what_is_resumed_is_not_shown_where_old_secrets_may_be_in_it(t
     )
     site.start()
     site.create(reloads=("tells",))
-    site.deployer.close()
-    child = os.fork()
-    if child == 0:
-        try:
-            site.start()
-
-            def told(record: ConfigDeployment) -> None:
-                if record.applied_at is not None:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            site.deployer.ledger._publish = told
-            site.deploy()
-        finally:
-            os._exit(1)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    site.say("canary-two")
-    site.start()
+    killed(site, lambda record: record.applied_at is not None, then="canary-two")
     site.deployer.deploying.make_usable(site.deployer.runtime("web"))
     (resumed,) = site.deployer.list_deployments("web")
     assert [(step.name, step.output) for step in resumed.steps] == [("tells", NOT_SHOWN)]
