@@ -37,6 +37,7 @@ FILES = st.builds(
     st.sampled_from([0, 5, 2**40]),
     uid=OWNERS,
     template=st.booleans(),
+    seal=st.just(b"") | st.binary(min_size=32, max_size=32),
 )
 LINKS = st.builds(Entry, st.just(Kind.SYMLINK), target=st.binary(min_size=1, max_size=5), gid=OWNERS)
 DIRECTORIES = st.builds(Entry, st.just(Kind.DIRECTORY), MODES, uid=OWNERS, gid=OWNERS)
@@ -236,6 +237,18 @@ def test_templates_tells_whether_any_file_below_is_one(tree: Directory) -> None:
             False,
         ),
         (FILE, Entry(Kind.FILE, 0o600, FILE.digest, 3), False),
+        (FILE, Entry(Kind.FILE, 0o644, FILE.digest, 3, seal=b"s" * 32), True),
+        (Entry(Kind.FILE, 0o644, FILE.digest, 3, seal=b"s" * 32), FILE, False),
+        (
+            Entry(Kind.FILE, 0o644, FILE.digest, 3, seal=b"s" * 32),
+            Entry(Kind.FILE, 0o644, OTHER.digest, 9, seal=b"s" * 32),
+            True,
+        ),
+        (
+            Entry(Kind.FILE, 0o644, FILE.digest, 3, seal=b"s" * 32),
+            Entry(Kind.FILE, 0o644, FILE.digest, 3, seal=b"t" * 32),
+            False,
+        ),
         (FILE, OTHER, False),
         (EMPTY.entry, DIRECTORY, True),
         (DIRECTORY, EMPTY.entry, False),

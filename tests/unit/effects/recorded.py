@@ -67,7 +67,7 @@ TIMES = st.datetimes(
     datetime(9000, 1, 1),  # noqa: DTZ001
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))]),
 )
-ENTRIES = st.one_of(FILES.map(lambda entry: replace(entry, template=False)), DIRECTORIES, LINKS)
+ENTRIES = st.one_of(FILES.map(lambda entry: replace(entry, template=False, seal=b"")), DIRECTORIES, LINKS)
 FILE_CHANGES = st.lists(
     st.builds(FileChange, ESCAPED, st.none() | ENTRIES, st.none() | ENTRIES, st.booleans()), max_size=2
 ).map(tuple)

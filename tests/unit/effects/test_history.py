@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.unit.core.test_tree import ENTRIES, PATHS, TREES
@@ -29,6 +30,7 @@ from headgated.core.errors import (
 from headgated.core.plan import Change
 from headgated.core.tree import EMPTY, Directory, Entry, Kind, build, lookup
 from headgated.effects.history import History
+from headgated.effects.history.encoding import decode_changes
 
 MEBIBYTE = 1024 * 1024
 
@@ -517,3 +519,9 @@ def test_symlinks_and_directories_need_no_content(history: History) -> None:
     changes = (Change(b"d", None, Entry(Kind.DIRECTORY, 0o755)), Change(b"l", link, None))
     history.commit(replace(intent("deploy_prod_1", EMPTY, {}), changes=changes))
     assert history.changes("deploy_prod_1") == changes
+
+
+def test_changes_written_before_there_were_seals_can_be_read() -> None:
+    file = (1, 0o644, b"d" * 32, 3, b"", None, 7, False)
+    (change,) = decode_changes(msgspec.msgpack.encode([(b"a", None, file)]))
+    assert change == Change(b"a", None, Entry(Kind.FILE, 0o644, b"d" * 32, 3, gid=7))
