@@ -21,7 +21,8 @@ from headgated.core.config import Settings
 from headgated.core.errors import HeadgateError, RefusedError
 from headgated.effects.accounts import roles_of
 from headgated.effects.config_file import read_config
-from headgated.effects.logs import start_log
+from headgated.effects.logs import complain, start_log
+from headgated.effects.systemd import notify
 from headgated.install import VERB, install_units
 
 CONFIG = Path("/etc/headgate/headgated.toml")
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read()
     except HeadgateError as error:
-        return _complain(error, USAGE)
+        return (_complain if options.check_config else _refuse)(error, USAGE)
     start_log(settings.daemon.log_level)
     if options.check_config:
         for doubt in roles_of(settings.grants)[1]:
@@ -67,10 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(serve(App(settings, places, version("headgate"), read), ready))
     except HeadgateError as error:
-        return _complain(error, LOCKED if error.reason == "STATE_LOCKED" else FAILED)
+        return _refuse(error, LOCKED if error.reason == "STATE_LOCKED" else FAILED)
     except OSError as error:
         logging.getLogger("headgated").debug("cannot start", exc_info=True)
-        print(f"headgated: cannot start: {error}", file=sys.stderr)
+        complain(f"cannot start: {error}")
         return FAILED
     return 0
 
@@ -121,10 +122,14 @@ def _settings(options: argparse.Namespace, path: Path | None) -> Settings:
 
 
 def _complain(error: HeadgateError, code: int) -> int:
-    print(f"headgated: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"  try: {error.hint}", file=sys.stderr)
+    complain(error.message, error.hint)
     return code
+
+
+def _refuse(error: HeadgateError, code: int) -> int:
+    """Say why the daemon does not start, to `systemctl status` too."""
+    notify(f"STATUS={error.message}")
+    return _complain(error, code)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ SUCCESS = deployment_pb2.DEPLOYMENT_STATUS_SUCCESS
 FAILED = deployment_pb2.DEPLOYMENT_STATUS_FAILED
 
 
-def eventually(condition: Callable[[], T], *, within: float = 10.0, what: str = "") -> T:
+def eventually(condition: Callable[[], T], *, within: float = 30.0, what: str = "") -> T:
     """Return the first true value of `condition`; fail after `within` seconds, saying what was waited for."""
     end = time.monotonic() + within
     while True:
@@ -81,7 +81,7 @@ class Daemon:
             return probe.connect_ex(str(self.socket)) == 0
 
     def stop(self) -> int:
-        """Stop it as systemd would; returns its exit code."""
+        """Stop it as systemd would, which waits no longer than `TimeoutStopSec=`; returns its exit code."""
         return self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -93,7 +93,7 @@ class Daemon:
         if process is None:
             return 0
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(60)
 
     def log(self) -> str:
         """Return what it has logged."""

@@ -21,12 +21,13 @@ def reasons(client: Client) -> set[str]:
 def test_reload_names_what_is_different_and_what_takes_a_restart(daemon: Daemon, client: Client) -> None:
     assert client.reload() == []
     daemon.config.write_text(
-        '[settle]\nquiet = "1s"\n[daemon]\nsocket_group = "adm"\n[roots]\nsources = ["/a"]\n'
+        '[settle]\nquiet = "1s"\n[daemon]\nsocket_group = "adm"\ncheck_directory = "/x"\n[roots]\nsources = ["/a"]\n'
     )
     assert client.reload() == [
         "settle.quiet: 0.02 -> 1",
         "roots.sources: [] -> [/a]",
         "daemon.socket_group: headgate -> adm (takes a restart)",
+        'daemon.check_directory: "" -> /x (takes a restart)',
     ]
     assert reasons(client) == {"RESTART_NEEDED"}
     daemon.config.write_text("")

@@ -226,6 +226,8 @@ class Machine:
         (over / "etc/fstab").write_text("")
         # Some images for containers forbid packages to start anything.
         (over / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
+        # The index of all manual pages would be made anew after each installation and removal.
+        (over / "var/lib/man-db/auto-update").unlink(missing_ok=True)
 
     def _mounted(self, where: Path, *arguments: str) -> None:
         done = subprocess.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from tests.e2e.harness import SUCCESS, eventually
+from tests.e2e.harness import FAILED, SUCCESS, eventually
 from tests.systemd.machine import Machine
 from tests.systemd.site import Site
 
@@ -16,12 +16,22 @@ CONFIG = "/etc/headgate/headgated.toml"
 def test_installed_package_serves_and_says_what_it_does(machine: Machine) -> None:
     assert machine.systemctl("is-enabled", "headgated.service", "headgated.socket") == "enabled\nenabled"
     assert machine.systemctl("is-active", "headgated.service", "headgated.socket") == "active\nactive"
+    assert 'Status: "' in machine.systemctl("status", "headgated.service")
     assert "environment" in machine.show("StatusText")
     assert "all right" in machine.run("headgate", "status").stdout
     found = (machine.root / "run/headgate/headgate.sock").lstat()
     group = machine.run("getent", "group", "headgate").stdout.split(":")[2]
     assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o660, 0, int(group))
     assert (machine.root / "var/lib/headgate").stat().st_mode & 0o777 == 0o700
+
+
+def test_disabled_it_is_not_started_at_boot_and_enabled_it_is_with_its_socket(machine: Machine) -> None:
+    machine.systemctl("disable", "headgated.service")
+    both = ("headgated.service", "headgated.socket")
+    assert machine.systemctl("is-enabled", *both, check=False) == "disabled\ndisabled"
+    assert machine.systemctl("is-active", *both) == "active\nactive"
+    machine.systemctl("enable", "headgated.service")
+    assert machine.systemctl("is-enabled", *both) == "enabled\nenabled"
 
 
 def test_edited_source_arrives_and_the_status_line_tells_of_it(site: Site) -> None:
@@ -96,6 +106,10 @@ def test_daemon_with_a_bad_configuration_is_back_as_soon_as_it_is_mended(machine
     machine.write(CONFIG, "nonsense")
     try:
         assert machine.run("systemctl", "restart", "headgated.service", check=False).returncode != 0
+        eventually(
+            lambda: "is not TOML" in machine.show("StatusText"), what="systemctl status to say what is wrong"
+        )
+        assert "is not TOML" in machine.journal("-u", "headgated.service", "-p", "err", "--since=-1min")
         assert machine.systemctl("is-active", "headgated.socket") == "active"
     finally:
         machine.write(CONFIG, kept)
@@ -121,11 +135,14 @@ def test_stop_in_the_middle_of_a_deployment_ends_it_or_undoes_it(site: Site) -> 
         for number in range(files):
             (machine.root / site.source.lstrip("/") / f"f{number}").write_text("new\n")
         deployment = client.deploy(site.name).deployment_id
-        # Under way: staged beside the target, or being renamed.
-        eventually(
-            lambda: client.get_deployment(deployment).progress.files_total > 0,
-            what="the deployment to be under way",
-        )
+
+        def is_under_way() -> (
+            bool
+        ):  # Staged beside the target, or being renamed; on a slow day it was, and has ended.
+            seen = client.get_deployment(deployment)
+            return seen.progress.files_total > 0 or seen.status in (SUCCESS, FAILED)
+
+        eventually(is_under_way, what="the deployment to be under way")
     machine.systemctl("stop", "headgated.socket", "headgated.service")
     assert machine.show("Result") == "success"
     there = len(list((machine.root / site.target.lstrip("/")).glob("f*")))

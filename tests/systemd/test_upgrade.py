@@ -33,8 +33,22 @@ def test_package_names_no_directory_of_the_machine_that_built_it(package: Path, 
         check=False,
     )
     assert found.stdout == ""
-    for page in ("man1/headgate.1.gz", "man8/headgated.8.gz"):
-        assert (tmp_path / "tree/usr/share/man" / page).is_file()
+    share = tmp_path / "tree/usr/share"
+    for file in (
+        "man/man1/headgate.1.gz",
+        "man/man5/headgated.toml.5.gz",
+        "man/man8/headgated.8.gz",
+        "bash-completion/completions/headgate",
+        "zsh/vendor-completions/_headgate",
+        "fish/vendor_completions.d/headgate.fish",
+        "doc/headgate/operations.md",
+        "doc/headgate/examples/credentials.conf",
+    ):
+        assert (share / file).stat().st_size > 0
+    assert (
+        subprocess.run(["bash", "-n", share / "bash-completion/completions/headgate"], check=False).returncode
+        == 0
+    )
     scripts = [path for path in (tmp_path / "tree/opt/headgate/bin").iterdir() if not path.is_symlink()]
     assert {path.name for path in scripts} == {"headgate", "headgated"}
     assert {path.read_text().splitlines()[0] for path in scripts} == {"#!/opt/headgate/bin/python3"}

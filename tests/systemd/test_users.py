@@ -27,6 +27,13 @@ successes = 1
 deadline = "2s"
 """
 
+ESCAPES = """
+[commands.escapes]
+argv = ["sh", "-c", "echo $(id -un) sees $(cat {staged}/app.conf); setsid sh -c 'setsid sleep 7777 & sleep 7777' & sleep 7777"]
+user = "member"
+timeout = "1s"
+"""
+
 
 def test_member_of_the_group_deploys_and_a_stranger_is_refused(site: Site) -> None:
     machine = site.machine
@@ -50,7 +57,8 @@ def test_target_outside_of_what_the_unit_allows_is_refused_until_it_is_allowed(s
             "auto_sync": False,
         }
         with pytest.raises(
-            InvalidRequestError, match="the daemon cannot write to /opt; let its unit, with ReadWritePaths="
+            InvalidRequestError,
+            match="the daemon cannot write to /opt; allow it in the unit, with ReadWritePaths=",
         ):
             client.create_environment("outside", **wanted)  # type: ignore[arg-type]
         with machine.drop_in("more", "[Service]\nReadWritePaths=/opt\n"):
@@ -150,6 +158,56 @@ def test_reload_command_runs_outside_of_the_sandbox_and_a_probe_needs_the_drop_i
         machine.systemctl("stop", "web.service")
         machine.write(CONFIG, kept)
         machine.systemctl("reload", "headgated.service")
+
+
+def test_command_is_killed_with_all_that_it_started_by_its_unit(site: Site) -> None:
+    """Also with what has left its session and group: the unit's control group knows it."""
+    machine = site.machine
+    kept = machine.read(CONFIG)
+    machine.write(
+        CONFIG, kept.replace("[daemon]", '[daemon]\ncheck_directory = "/run/headgate/checks"') + ESCAPES
+    )
+    try:
+        told = machine.run("headgate", "reload").stdout
+        assert 'check_directory: "" -> /run/headgate/checks (takes a restart)' in told
+        machine.systemctl("restart", "headgated.service")
+        machine.run("headgate", "env", "set", site.name, "--no-auto-sync", "--check", "escapes")
+        site.edit("never checked\n")
+        failed = machine.run("headgate", "deploy", site.name, "--wait", check=False)
+        assert failed.returncode == 1
+        said = failed.stdout + failed.stderr
+        assert "its time limit" in said
+        assert "member sees never checked" in said
+        assert machine.run("pgrep", "-f", "sleep 7777", check=False).stdout == ""
+        assert machine.systemctl("list-units", "--all", "--no-legend", "headgate-*.service") == ""
+        assert site.deployed() == "one\n"
+    finally:
+        machine.write(CONFIG, kept)
+        machine.systemctl("restart", "headgated.service")
+
+
+def test_units_that_the_program_writes_itself_do_as_the_packages(site: Site) -> None:
+    """`headgated install-units`, for those who install by pip, and what it says to do next."""
+    machine = site.machine
+    told = machine.run("/opt/headgate/bin/headgated", "install-units").stdout
+    written, _, following = told.partition("\nNext:\n")
+    try:
+        for line in following.splitlines()[:2]:
+            machine.run(
+                "sh", "-c", line.replace("sysctl --quiet --system", "true")
+            )  # The kernel is not the container's.
+        assert machine.show("FragmentPath") == "/etc/systemd/system/headgated.service"
+        assert "/opt/headgate/bin/headgated" in machine.show("ExecStart")
+        machine.systemctl("restart", "headgated.socket", "headgated.service")
+        machine.systemctl("reload", "headgated.service")
+        site.edit("by its own units\n")
+        eventually(lambda: site.deployed() == "by its own units\n", what="the edit to arrive")
+    finally:
+        for path in written.splitlines():
+            (machine.root / path.lstrip("/")).unlink()
+        machine.systemctl("daemon-reload")
+        machine.systemctl("reenable", "headgated.service")
+        machine.systemctl("restart", "headgated.socket", "headgated.service")
 
 
 def test_person_without_root_has_a_daemon_of_their_own(machine: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,21 +23,31 @@ def total(changes: Changes) -> int:
     return changes.added_count + changes.modified_count + changes.removed_count
 
 
-def change_lines(changes: Changes, paint: Paint) -> Iterator[str]:
-    """Yield a line for each file, each setting and each note."""
+def change_lines(changes: Changes, paint: Paint, at_most: int = sys.maxsize) -> Iterator[str]:
+    """Yield a line for each file, each setting and each note; of files and settings `at_most` so many each."""
     every = sorted((*changes.added, *changes.modified, *changes.removed), key=lambda change: change.path)
-    for change in every:
+    for change in every[:at_most]:
         yield _file_line(change, paint)
-    if changes.omitted_count:
-        yield f"  and {changes.omitted_count} more"
+    yield from _more(changes.omitted_count + max(len(every) - at_most, 0))
     if changes.settings_changed:
         yield "settings:"
-    for setting in changes.settings_changed:
+    yield from setting_lines(changes, at_most)
+    for note in changes.notes:
+        yield shown(f"note: {note}")
+
+
+def setting_lines(changes: Changes, at_most: int = sys.maxsize) -> Iterator[str]:
+    """Yield a line for each setting that changes, `at_most` so many."""
+    for setting in changes.settings_changed[:at_most]:
         old = setting.old if setting.HasField("old") else "(not set)"
         new = setting.new if setting.HasField("new") else "(not set)"
         yield shown(f"  {setting.path}  {setting.key}: {old} -> {new}")
-    for note in changes.notes:
-        yield shown(f"note: {note}")
+    yield from _more(len(changes.settings_changed) - at_most)
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > 0:
+        yield f"  and {count} more"
 
 
 def drift_lines(drifted: list[FileChange]) -> Iterator[str]:

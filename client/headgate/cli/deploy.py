@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _PATIENCE = 300.0
+LISTED = 50
+"""So many files and settings are told when it is done."""
 
 
 def order_options(function: _Function) -> _Function:
@@ -157,8 +159,10 @@ def _print_outcome(deployment: ConfigDeployment) -> None:
         click.echo(
             f"rolled back by itself at {until} unless you say: headgate confirm {deployment.deployment_id}"
         )
-    for line in change_lines(changes, paint):
+    for line in change_lines(changes, paint, LISTED):
         click.echo(line)
+    if total(changes) > LISTED or len(changes.settings_changed) > LISTED:
+        click.echo(f"all of it: headgate show {deployment.deployment_id}")
 
 
 def status_word(deployment: ConfigDeployment, paint: Paint) -> str:

@@ -1,13 +1,14 @@
-"""`headgate watch`: a line for each change of a deployment, as it happens."""
+"""`headgate watch`: a line for each change of a deployment, as it happens, and below it which settings changed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from headgate.cli.arguments import EnvironmentName
-from headgate.cli.changes import counts
+from headgate.cli.changes import counts, setting_lines
 from headgate.cli.deploy import status_word
 from headgate.cli.moments import moment
 from headgate.cli.session import Session, with_session
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from headgate.errors import UnreachableError
     from headgate.v1.deployment_pb2 import ConfigDeployment, WatchDeploymentsResponse
 
+SETTINGS = 20
+"""So many settings of one deployment are shown."""
+
 
 @click.command("watch", cls=Verb)
 @click.argument("name", required=False, default="", type=EnvironmentName())
 @with_session
 def watch(session: Session, name: str) -> None:
-    """Print a line for each change, as it happens.
+    """Print a line for each change, as it happens; once it is done, which settings it changed.
 
     Goes on when the daemon restarts, and tells then what changed meanwhile. Ends when interrupted, with exit code 130.
     """
@@ -87,6 +91,15 @@ def _print(session: Session, event: WatchDeploymentsResponse) -> None:
         session.print_json(record, lines=True)
         return
     click.echo(_line(event.deployment, Paint.of("stdout")))
+    for line in _settings(event.deployment):
+        click.echo(line)
+
+
+def _settings(deployment: ConfigDeployment) -> Iterator[str]:
+    from headgate.v1 import deployment_pb2 as pb  # noqa: PLC0415 -- brings protobuf
+
+    if deployment.status == pb.DEPLOYMENT_STATUS_SUCCESS:
+        yield from setting_lines(deployment.changes, SETTINGS)
 
 
 def _line(deployment: ConfigDeployment, paint: Paint) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from headgated.core.config import Settings
 
 AT_START = {
-    "daemon": ("state_directory", "socket", "socket_group", "socket_mode"),
+    "daemon": ("state_directory", "socket", "socket_group", "socket_mode", "check_directory"),
     "tcp": ("address", "connections"),
 }
 """Keys that are looked at when the daemon starts and never again, by table."""

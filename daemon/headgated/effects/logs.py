@@ -60,6 +60,14 @@ def start_log(level: str) -> None:
     logging.captureWarnings(capture=True)
 
 
+def complain(message: str, hint: str = "") -> None:
+    """Say on standard error why the program ends, before or without a log; the journal takes it for an error."""
+    mark = f"<{_priority_of(logging.ERROR)}>" if _is_journal() else ""
+    for line in (f"headgated: {message}", f"  try: {hint}" if hint else ""):
+        if line:
+            sys.stderr.write(f"{mark}{line}\n")
+
+
 class JournalHandler(logging.Handler):
     """Sends each log line to the journal with what it is about; what the journal does not take goes to `otherwise`."""
 
@@ -109,7 +117,11 @@ def _fields(record: logging.LogRecord, text: str) -> dict[str, str]:
 
 
 def _priority(record: logging.LogRecord) -> int:
-    return next(number for level, number in _PRIORITY if record.levelno >= level)
+    return _priority_of(record.levelno)
+
+
+def _priority_of(level: int) -> int:
+    return next(number for least, number in _PRIORITY if level >= least)
 
 
 def _is_journal() -> bool:

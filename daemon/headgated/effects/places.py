@@ -145,7 +145,7 @@ def source_fault(path: str) -> str:
 
 def target_fault(path: str) -> str:
     """Return why `path` can be neither used nor created as a target; empty where it can."""
-    allowed = "; let its unit, with ReadWritePaths=" if "INVOCATION_ID" in os.environ else ""
+    allowed = "; allow it in the unit, with ReadWritePaths=" if "INVOCATION_ID" in os.environ else ""
     if os.path.isdir(path):
         return (
             "" if os.access(path, os.W_OK | os.X_OK) else f"{path} cannot be written by the daemon{allowed}"

@@ -28,8 +28,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OURS = "headgate-check-"
 """How the names of what is made here begin."""
-_MOVED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ESTALE})
-"""What is said where somebody changes the target while it is copied."""
+_MOVED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ESTALE, errno.EINVAL})
+"""What is said where somebody changes the target while it is copied; EINVAL of what was a symlink a moment ago."""
 _PIECE = 1 << 24
 _MAY_PASS = 0o711
 """Others may pass through by name, to what the files' own modes let them see: a check may run as another user."""
@@ -63,9 +63,7 @@ def rehearsal(
     place = base / f"{_OURS}{secrets.token_hex(6)}"
     try:
         try:
-            base.mkdir(mode=_MAY_PASS, parents=True, exist_ok=True)
-            place.mkdir(mode=_MAY_PASS)
-            place.chmod(_MAY_PASS)
+            make_passable(place)
             made = _make(place, target, changes, content)
         except OSError as error:
             raise DeploymentFailedError(
@@ -76,6 +74,15 @@ def rehearsal(
         yield made
     finally:
         _remove(place)
+
+
+def make_passable(directory: Path) -> None:
+    """Make a directory and those above it, as far as they are missing, so that others may pass through by name, whatever the umask."""
+    missing = [one for one in (directory, *directory.parents) if not one.exists()]
+    for one in reversed(missing):
+        with suppress(FileExistsError):  # Another deployment was faster.
+            one.mkdir(mode=_MAY_PASS)
+            one.chmod(_MAY_PASS)
 
 
 def list_of_changes(base: Path, deployment_id: str) -> Path:
@@ -185,7 +192,7 @@ def _copy(target: str, copy: Beneath, wanted: Mapping[bytes, Entry | None]) -> d
     try:
         source = Beneath(os.fsencode(target))
     except FileNotFoundError:
-        return directories
+        return {b"": _Attributes(None, None, None)}
     with source:
         ahead = [b""]
         while ahead:

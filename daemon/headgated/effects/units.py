@@ -33,35 +33,21 @@ class Programs:
 
 def system_files(etc: Path) -> dict[Path, str]:
     """Return which of our files goes where for the machine's administrator, below `etc`."""
-    return {
-        **_below(etc / "systemd/system"),
-        etc / "sysusers.d/headgate.conf": "headgate.sysusers",
-        etc / "tmpfiles.d/headgate.conf": "headgate.tmpfiles",
-        etc / "sysctl.d/30-headgate.conf": "headgate.sysctl",
-        etc / "headgate" / _CONFIG: _CONFIG,
-    }
+    return {**_machines(etc), etc / "headgate" / _CONFIG: _CONFIG}
 
 
 def vendor_files(prefix: Path) -> dict[Path, str]:
     """Return which of our files goes where for somebody who makes a package, below `prefix`."""
     return {
-        **_below(prefix / "lib/systemd/system"),
-        prefix / "lib/systemd/user/headgated.service": "user/headgated.service",
-        prefix / "lib/systemd/user/headgated.socket": "user/headgated.socket",
-        prefix / "lib/sysusers.d/headgate.conf": "headgate.sysusers",
-        prefix / "lib/tmpfiles.d/headgate.conf": "headgate.tmpfiles",
-        prefix / "lib/sysctl.d/30-headgate.conf": "headgate.sysctl",
+        **_machines(prefix / "lib"),
+        **_persons(prefix / "lib"),
         prefix / "share/headgate" / _CONFIG: _CONFIG,
     }
 
 
 def user_files(config_home: Path) -> dict[Path, str]:
     """Return which of our files goes where for one person, below `config_home` ($XDG_CONFIG_HOME)."""
-    return {
-        config_home / "systemd/user/headgated.service": "user/headgated.service",
-        config_home / "systemd/user/headgated.socket": "user/headgated.socket",
-        config_home / "headgate" / _CONFIG: _CONFIG,
-    }
+    return {**_persons(config_home), config_home / "headgate" / _CONFIG: _CONFIG}
 
 
 def install(wanted: dict[Path, str], programs: Programs) -> list[Path]:
@@ -90,11 +76,25 @@ def install(wanted: dict[Path, str], programs: Programs) -> list[Path]:
     return list(due)
 
 
-def _below(units: Path) -> dict[Path, str]:
-    targets = {
-        units / f"{name}.d" / _TARGETS: f"system/{_TARGETS}" for name in _UNITS if name.endswith("service")
+def _machines(base: Path) -> dict[Path, str]:
+    units = base / "systemd/system"
+    return {
+        **{units / name: f"system/{name}" for name in _UNITS},
+        **{
+            units / f"{name}.d" / _TARGETS: f"system/{_TARGETS}"
+            for name in _UNITS
+            if name.endswith("service")
+        },
+        base / "sysusers.d/headgate.conf": "headgate.sysusers",
+        base / "tmpfiles.d/headgate.conf": "headgate.tmpfiles",
+        base / "sysctl.d/30-headgate.conf": "headgate.sysctl",
     }
-    return {**{units / name: f"system/{name}" for name in _UNITS}, **targets}
+
+
+def _persons(base: Path) -> dict[Path, str]:
+    return {
+        base / "systemd/user" / name: f"user/{name}" for name in ("headgated.service", "headgated.socket")
+    }
 
 
 def _filled(name: str, programs: Programs) -> str:

@@ -30,7 +30,7 @@ from headgated.core.globs import globs
 from headgated.core.plan import Change
 from headgated.core.tree import Directory, Kind
 from headgated.effects.history import History
-from headgated.effects.rehearsal import list_of_changes, write_changes
+from headgated.effects.rehearsal import list_of_changes, make_passable, write_changes
 from headgated.engine.checking import values_of
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.ledger import Ledger, failed
@@ -292,49 +292,40 @@ class Following:
     ) -> None:
         changed = list_of_changes(self._directory, record.deployment_id)
         with suppress(OSError):  # Without it a command that asks for it finds no file, and says so.
-            self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            make_passable(self._directory)
             write_changes(changed, changes)
         try:
             values = {**values_of(environment, record), "changed": str(changed)}
-            watch = _Watch(runtime.stopping, cancelled)
-            commands = self._commands()  # Once: it may be another while this goes on.
-            due = self._due(commands, environment.policies, changes)
+            # The commands once: they may be others while this goes on.
+            course = _Course(self._commands(), values, runtime, record, cancelled)
+            due = self._due(course.commands, environment.policies, changes)
             done = {(step.step, step.name) for step in runtime.steps if step.ok}
             for number, reload in enumerate(due.reloads):
                 self._ledger.progress(record, "reload", number, len(due.reloads))
                 if ("reload", reload.name) not in done:
-                    self._reload(reload, commands, values, runtime, record, watch)
+                    self._reload(reload, course)
             for number, probe in enumerate(due.probes):
                 self._ledger.progress(record, "health", number, len(due.probes))
-                self._await_health(probe, commands, values, runtime, record, watch)
+                self._await_health(probe, course)
         finally:
             with suppress(OSError):  # It is swept at the next start.
                 changed.unlink(missing_ok=True)
 
-    def _reload(
-        self,
-        reload: Reload,
-        commands: Commands,
-        values: dict[str, str],
-        runtime: Runtime,
-        record: ConfigDeployment,
-        watch: _Watch,
-    ) -> None:
+    def _reload(self, reload: Reload, course: _Course) -> None:
         """Run a reload until it succeeds.
 
         Raises:
             DeploymentFailedError: RELOAD_FAILED, it did not within its limit.
         """
-        command = commands.commands[reload.command]
+        command = course.commands.commands[reload.command]
         began, attempts, pause = time.monotonic(), 0, FIRST_PAUSE
         while True:
             attempts += 1
-            ran = self._runner.run(command, values, watch)
+            ran = self._runner.run(command, course.values, course)
             if not ran.ok:
-                watch.check(record)
+                course.check()
             self._note(
-                runtime,
-                record,
+                course,
                 StepResult(
                     "reload",
                     reload.name,
@@ -346,27 +337,19 @@ class Following:
                 ),
             )
             if ran.ok:
-                watch.check(record)
+                course.check()
                 return
-            log.warning("%s: the reload %s failed: %s", record.deployment_id, reload.name, ran.why)
+            log.warning("%s: the reload %s failed: %s", course.record.deployment_id, reload.name, ran.why)
             if time.monotonic() + pause - began > reload.give_up_after:
                 raise DeploymentFailedError(
                     f"cannot make it take effect: the reload {reload.name} failed {attempts} time(s): {ran.why}",
                     reason="RELOAD_FAILED",
                     hint="its output is in the record (headgate show); run the command by hand to see why",
                 )
-            watch.wait(pause, record)
+            course.wait(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
 
-    def _await_health(
-        self,
-        probe: Probe,
-        commands: Commands,
-        values: dict[str, str],
-        runtime: Runtime,
-        record: ConfigDeployment,
-        watch: _Watch,
-    ) -> None:
+    def _await_health(self, probe: Probe, course: _Course) -> None:
         """Look until it is well often enough in a row.
 
         Raises:
@@ -375,20 +358,14 @@ class Following:
         began, attempts, row = time.monotonic(), 0, 0
         while True:
             attempts += 1
-            why, output = self._prober.look(
-                probe,
-                commands,
-                values,
-                max(probe.deadline - (time.monotonic() - began), ENOUGH_FOR_A_LOOK),
-                watch,
-            )
-            watch.check(record)
+            left = max(probe.deadline - (time.monotonic() - began), ENOUGH_FOR_A_LOOK)
+            why, output = self._prober.look(probe, course.commands, course.values, left, course)
+            course.check()
             row = 0 if why else row + 1
             seconds = time.monotonic() - began
             ok = row >= probe.successes
             self._note(
-                runtime,
-                record,
+                course,
                 StepResult(
                     "health",
                     probe.name,
@@ -408,10 +385,11 @@ class Following:
                     reason="HEALTH_FAILED",
                     hint="look at what the service says of it, mend the source, and the next change is deployed",
                 )
-            watch.wait(probe.interval, record)
+            course.wait(probe.interval)
 
-    def _note(self, runtime: Runtime, record: ConfigDeployment, result: StepResult) -> None:
+    def _note(self, course: _Course, result: StepResult) -> None:
         """Keep the newest result of a step, and tell watchers; one that succeeded is put on disk, so that it is not done again."""
+        runtime, record = course.runtime, course.record
         result = self._deploying.told(runtime, result)
         others = [one for one in runtime.steps if (one.step, one.name) != (result.step, result.name)]
         runtime.steps = (*others, result)
@@ -423,28 +401,33 @@ class Following:
         self._deploying.tell(runtime.name)
 
 
-class _Watch:
-    """Whether to go on."""
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """A deployment that is followed up: with what, and whether to go on."""
 
-    def __init__(self, stopping: Event, cancelled: Event | None) -> None:
-        self._stopping, self._cancelled = stopping, cancelled
+    commands: Commands
+    values: dict[str, str]
+    """For the commands' placeholders."""
+    runtime: Runtime
+    record: ConfigDeployment
+    cancelled: Event | None
 
     def is_set(self) -> bool:
         """Tell whether a command is to end now."""
-        return self._stopping.is_set() or (self._cancelled is not None and self._cancelled.is_set())
+        return self.runtime.stopping.is_set() or (self.cancelled is not None and self.cancelled.is_set())
 
-    def check(self, record: ConfigDeployment) -> None:
-        if self._cancelled is not None and self._cancelled.is_set():
-            raise DeploymentFailedError(f"{record.deployment_id} was cancelled", reason="CANCELLED")
-        if self._stopping.is_set():
+    def check(self) -> None:
+        if self.cancelled is not None and self.cancelled.is_set():
+            raise DeploymentFailedError(f"{self.record.deployment_id} was cancelled", reason="CANCELLED")
+        if self.runtime.stopping.is_set():
             raise _StoppedError
 
-    def wait(self, seconds: float, record: ConfigDeployment) -> None:
+    def wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self.check(record)
-            self._stopping.wait(min(left, _POLL))
-        self.check(record)
+            self.check()
+            self.runtime.stopping.wait(min(left, _POLL))
+        self.check()
 
 
 def _defined(found: T | None, what: str, name: str) -> T:

@@ -33,6 +33,23 @@ def test_deploy_waits_and_tells_what_changed(run: Run, daemon: FakeDaemon, canal
     assert ran.err == ""
 
 
+def test_deploy_of_many_files_tells_some_and_where_the_others_are(
+    run: Run, daemon: FakeDaemon, canal: Any
+) -> None:
+    daemon.outcome = dp.ConfigDeployment(status=dp.DEPLOYMENT_STATUS_SUCCESS)
+    for number in range(70):
+        daemon.outcome.changes.added.add(path=f"f{number:02}")
+    daemon.outcome.changes.added_count = 75
+    daemon.outcome.changes.omitted_count = 5
+    lines = run("deploy", "canal").out.splitlines()
+    assert lines[1:2] + lines[50:] == [
+        "  + f00",
+        "  + f49",
+        "  and 25 more",
+        "all of it: headgate show deploy_canal_1700000001",
+    ]
+
+
 def test_deploy_of_nothing_new_says_so(run: Run, canal: Any) -> None:
     assert run("deploy", "canal").out == "deploy_canal_1700000001: SUCCESS, nothing to change in 0.4 s\n"
 

@@ -249,9 +249,15 @@ def test_watch_prints_a_line_for_each_change_and_goes_on_after_a_restart(
         progress.progress.step = "apply"
         daemon.publish(progress)
         daemon.publish(deployment("other", 3, "dike"))
-        daemon.publish(deployment("d1", 3))
-        lines = [process.stdout.readline() for _ in range(2)]
-        assert lines == [
+        done = deployment("d1", 3)
+        done.changes.settings_changed.add(path="a.json", key="port", old="80", new="81")
+        for number in range(20):
+            done.changes.settings_changed.add(path="a.json", key=f"k{number}", new="1")
+        daemon.publish(done)
+        lines = [process.stdout.readline() for _ in range(23)]
+        assert lines[2:4] == ["  a.json  port: 80 -> 81\n", "  a.json  k0: (not set) -> 1\n"]
+        assert lines[22] == "  and 1 more\n"
+        assert lines[:2] == [
             "2023-11-14 22:13:20Z  canal  d1  IN_PROGRESS  +1 ~0 -0  alice\n",
             "2023-11-14 22:13:20Z  canal  d1  SUCCESS  +1 ~0 -0  alice\n",
         ]

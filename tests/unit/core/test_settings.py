@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from typing import Any
 
@@ -348,6 +349,64 @@ def test_what_is_told_makes_the_old_settings_the_new_ones(old: Any, new: Any) ->
 def test_yaml_tells_what_json_tells(old: Any, new: Any) -> None:
     texts = [json.dumps(node, ensure_ascii=False) for node in (old, new)]
     assert changed("a.yaml", *texts) == changed("a.json", *texts)
+
+
+def as_ini(tables: Tables) -> str:
+    return "".join(
+        f"# c\n[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in t.items()) for name, t in tables.items()
+    )
+
+
+def as_xml(tables: Tables) -> str:
+    inner = "".join(
+        f"<{name}>" + "".join(f"<{k}>{v}</{k}><!-- c -->" for k, v in t.items()) + f"</{name}>\n"
+        for name, t in tables.items()
+    )
+    return f"<root>{inner}</root>"
+
+
+def as_pairs(tables: Tables) -> str:
+    return "".join(f"# c\n{name}_{k}={v}\n" for name, t in tables.items() for k, v in t.items())
+
+
+Tables = dict[str, dict[str, str]]
+TABLES: st.SearchStrategy[Tables] = st.dictionaries(
+    st.sampled_from(["web", "db", "log"]),
+    st.dictionaries(
+        st.sampled_from(["a", "bb", "cfg"]), st.from_regex("[a-z0-9]{1,4}", fullmatch=True), min_size=1
+    ),
+    min_size=1,
+)
+WRITTEN = {
+    "a.toml": lambda tables: re.sub("= (.*)", r'= "\1"', as_ini(tables)),
+    "a.ini": as_ini,
+    "a.service": as_ini,
+    "a.xml": as_xml,
+    "a.properties": as_pairs,
+    ".env": as_pairs,
+}
+
+
+@pytest.mark.parametrize("path", WRITTEN)
+@settings(max_examples=15, deadline=None)
+@given(TABLES, TABLES, st.randoms())
+def test_what_is_told_of_any_format_makes_the_old_settings_the_new_ones(
+    path: str, old: Tables, new: Tables, dice: random.Random
+) -> None:
+    def written(tables: Tables) -> str:
+        names = dice.sample(list(tables), len(tables))
+        return WRITTEN[path](
+            {name: dict(dice.sample(list(tables[name].items()), len(tables[name]))) for name in names}
+        )
+
+    was, now = (dict(changed(path, None, written(tables)) or {}) for tables in (old, new))
+    assert len(was) == sum(map(len, old.values()))
+    result = {key: value for key, (_, value) in was.items()}
+    for key, (before, after) in (changed(path, written(old), written(new)) or {}).items():
+        assert result.pop(key, None) == before
+        if after is not None:
+            result[key] = after
+    assert result == {key: value for key, (_, value) in now.items()}
 
 
 @settings(max_examples=300, deadline=None)

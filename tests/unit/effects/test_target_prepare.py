@@ -47,11 +47,16 @@ def refused(target: Target, before: World, after: World) -> DeploymentFailedErro
     return caught.value
 
 
-def test_missing_target_is_made_with_its_parents(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_missing_target_is_made_with_its_parents_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     root = tmp_path / "not" / "yet"
-    deploy(Target(str(root)), {}, {b"f": F(b"new")})
+    before = os.umask(umask)
+    try:
+        deploy(Target(str(root)), {}, {b"f": F(b"new")})
+    finally:
+        os.umask(before)
     assert look(root) == {b"f": F(b"new")}
-    assert stat.S_IMODE(root.stat().st_mode) == 0o755
+    assert [stat.S_IMODE(made.stat().st_mode) for made in (root.parent, root)] == [0o755, 0o755]
 
 
 def test_nothing_to_do_changes_nothing(root: Path) -> None:

@@ -317,8 +317,11 @@ def test_reload_runs_once_for_all_changes_and_only_when_concerned(site: Site) ->
     assert len(reloaded.read_text().splitlines()) == 2
 
 
-def test_list_of_changes_can_be_read_by_whoever_a_command_runs_as(tmp_path: Path) -> None:
-    site = Site(tmp_path, '[commands.mode]\nargv = ["stat", "-c", "%a", "{changed}"]')
+def test_what_commands_are_given_can_be_read_by_whoever_they_run_as(tmp_path: Path) -> None:
+    """Whatever the umask, which is narrow in a service; also where the target is only to be made."""
+    base = tmp_path / "new" / "checks"
+    mode = f'argv = ["stat", "-c", "%a", "{{changed}}", "{base.parent}", "{base}", "{{staged}}"]'
+    site = Site(tmp_path, f'[daemon]\ncheck_directory = "{base}"\n[commands.mode]\n{mode}')
     site.write(a="one\n")
     site.create(checks=("mode",), reloads=("mode",))
     before = os.umask(0o077)
@@ -327,7 +330,7 @@ def test_list_of_changes_can_be_read_by_whoever_a_command_runs_as(tmp_path: Path
     finally:
         os.umask(before)
         site.deployer.close()
-    assert outputs == ["644\n", "644\n"]
+    assert outputs == ["644\n711\n711\n755\n", "644\n711\n711\n755\n"]
 
 
 def test_reload_is_repeated_until_it_succeeds_and_shows_meanwhile(site: Site) -> None:

@@ -12,6 +12,7 @@ from headgated.effects.target.failure import failed
 
 TARGET_MISSING = "TARGET_MISSING"
 
+_MODE = 0o755
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -29,7 +30,7 @@ def open_beneath(root: bytes, *, openat2: bool = True) -> Beneath:
 
 
 def make_root(root: bytes) -> None:
-    """Make the target directory (0755) and its parents, as far as they are missing, and bring that to the disk.
+    """Make the target directory (0755, whatever the umask) and its parents, as far as they are missing, and bring that to the disk.
 
     Raises:
         DeploymentFailedError: as `open_beneath`, or it cannot be made.
@@ -61,9 +62,14 @@ def _enter(fd: int, part: bytes) -> int:
     try:
         return os.open(part, _DIRECTORY, dir_fd=fd)
     except FileNotFoundError:
-        os.mkdir(part, 0o755, dir_fd=fd)
+        os.mkdir(part, _MODE, dir_fd=fd)
+        made = os.open(part, _DIRECTORY, dir_fd=fd)
+        if os.fstat(made).st_mode & 0o777 != _MODE:
+            os.fchmod(
+                made, _MODE
+            )  # A service's umask is narrow, and who reads a target is seldom who deploys to it.
         os.fsync(fd)
-        return os.open(part, _DIRECTORY, dir_fd=fd)
+        return made
 
 
 def _unusable(root: bytes, error: OSError) -> DeploymentFailedError:
