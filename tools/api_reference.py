@@ -194,6 +194,7 @@ def raised(
                 and REASON.fullmatch(reason)
             ):
                 yield "DeploymentFailedError", reason, ""
+    yield from default(node)
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
         return
     name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
@@ -208,11 +209,29 @@ def raised(
         if (text := text_of(each))
     ]
     message = next((text for text in said if " " in text), "")
-    for each in given:
+    for each in [part for one in given for part in alternatives(one)]:
         reason = constants.get(each.id) if isinstance(each, ast.Name) else text_of(each)
         if isinstance(reason, str) and REASON.fullmatch(reason):
             yield kind, reason, message
             return
+
+
+def default(node: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """Yield the reason that a kind of error has by default, where it is a kind of one that the API tells apart."""
+    match node:
+        case ast.ClassDef(bases=[ast.Name(id=kind)]) if kind in CLASSES and node.name not in CLASSES:
+            told = one_line((ast.get_docstring(node) or "").split("\n\n")[0]).removesuffix(".")
+            for each in node.body:
+                match each:
+                    case ast.Assign(
+                        targets=[ast.Name(id="default_reason")], value=ast.Constant(value=str(reason))
+                    ):
+                        yield kind, reason, told[:1].lower() + told[1:]
+
+
+def alternatives(node: ast.expr) -> list[ast.expr]:
+    """Return what an expression may come to, as far as it says `this if so else that`."""
+    return [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
 
 
 def text_of(node: ast.expr) -> str:

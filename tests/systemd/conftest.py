@@ -105,7 +105,11 @@ def site(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Site]:
         client.create_environment(
             name, type="development", config_path=site.target, sources=[site.source], auto_sync=True
         )
-    eventually(lambda: site.deployed() == "one\n", what="the first deployment")
+        # Told when it ends: what follows may go by its record.
+        eventually(
+            lambda: site.deployed() == "one\n" and list(client.list_deployments(name)),
+            what="the first deployment",
+        )
     yield site
     machine.systemctl("start", "headgated.socket", "headgated.service")
     with machine.client() as client:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headgate.v1.deployment_pb2 import ConfigDeployment
+
 if TYPE_CHECKING:
     from tests.systemd.machine import Machine
 
@@ -27,6 +29,11 @@ class Site:
     def edit(self, text: str, file: str = "app.conf") -> None:
         """Write a file of the source."""
         self.machine.write(f"{self.source}/{file}", text)
+
+    def newest(self) -> ConfigDeployment:
+        """Return the newest deployment; there is one."""
+        with self.machine.client() as client:
+            return next(iter(client.list_deployments(self.name)))
 
     def deployed(self, file: str = "app.conf") -> str:
         """Return a file of the target; empty where there is none."""

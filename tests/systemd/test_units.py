@@ -93,3 +93,21 @@ def test_default_configuration_is_what_holds_without_one() -> None:
     everything = re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE)
     assert parse(everything) == Settings()
     assert any(tomllib.loads(everything)["retention"])
+
+
+def test_reasons_that_operators_are_told_of_are_those_that_there_are() -> None:
+    """What each error means, in docs/operations.md; docs/api.md has them from the source."""
+    docs = REPOSITORY / "docs"
+    mended = re.findall(r"^\| (`[A-Z_`, ]+`) \|", (docs / "operations.md").read_text(), re.MULTILINE)
+    named = {name for row in mended for name in re.findall("[A-Z_]+", row)}
+    there = set(re.findall(r"^\| `([A-Z_]+)` \|", (docs / "api.md").read_text(), re.MULTILINE))
+    assert named - there == {"STATE_LOCKED"}, "which nobody meets over the API"
+    failures = {
+        "CHECK_FAILED",
+        "RELOAD_FAILED",
+        "HEALTH_FAILED",
+        "NO_SPACE",
+        "SECRET_UNAVAILABLE",
+        "INTERRUPTED",
+    }
+    assert failures <= named

@@ -29,8 +29,10 @@ deadline = "2s"
 
 ESCAPES = """
 [commands.escapes]
-argv = ["sh", "-c", "echo $(id -un) sees $(cat {staged}/app.conf); setsid sh -c 'setsid sleep 7777 & sleep 7777' & sleep 7777"]
+argv = ["sh", "-c", "echo $(id -un) $SEES $(cat {staged}/app.conf) from $(pwd); setsid sh -c 'setsid sleep 7777 & sleep 7777' & sleep 7777"]
 user = "member"
+directory = "/srv"
+environment = { SEES = "sees" }
 timeout = "1s"
 """
 
@@ -99,7 +101,9 @@ def test_journal_can_be_asked_about_an_environment_a_deployment_and_a_reason(sit
     told = entries(machine, f"HEADGATE_ENVIRONMENT={site.name}")
     assert told
     assert all(site.name in entry["MESSAGE"] for entry in told)
-    (one,) = entries(machine, f"HEADGATE_DEPLOYMENT_ID={deployment}")
+    (one,) = eventually(
+        lambda: entries(machine, f"HEADGATE_DEPLOYMENT_ID={deployment}"), what="its end in the journal"
+    )
     assert (one["PRIORITY"], one["SYSLOG_IDENTIFIER"], one["HEADGATE_STATUS"]) == (
         "6",
         "headgated",
@@ -177,7 +181,7 @@ def test_command_is_killed_with_all_that_it_started_by_its_unit(site: Site) -> N
         assert failed.returncode == 1
         said = failed.stdout + failed.stderr
         assert "its time limit" in said
-        assert "member sees never checked" in said
+        assert "member sees never checked from /srv" in said
         assert machine.run("pgrep", "-f", "sleep 7777", check=False).stdout == ""
         assert machine.systemctl("list-units", "--all", "--no-legend", "headgate-*.service") == ""
         assert site.deployed() == "one\n"

@@ -65,12 +65,14 @@ def _of_environment(environment: Environment) -> Iterator[Concern]:
         yield Concern(f"{name}: {sync.message}", urgent=False)
     if sync.state == SYNC_STATE_FAILING:
         again = f"; next try {moment(sync.next_attempt_at)}" if sync.HasField("next_attempt_at") else ""
-        yield Concern(
-            f"{name} fails, {sync.failed_attempts} in a row{again}: {sync.message}",
-            f"headgate show {sync.last_deployment_id}"
-            if sync.last_deployment_id
-            else f"headgate plan {name}",
-        )
+        if sync.failed_attempts:
+            last = sync.last_deployment_id
+            yield Concern(
+                f"{name} fails, {sync.failed_attempts} in a row{again}: {sync.message}",
+                f"headgate show {last}" if last else f"headgate plan {name}",
+            )
+        else:  # No deployment failed: none can be begun, or what did not work cannot be taken back.
+            yield Concern(f"{name} fails: {sync.message}")
     if sync.drifted_count:
         listed = ", ".join(sync.drifted[:3])
         more = ", ..." if sync.drifted_count > len(sync.drifted[:3]) else ""

@@ -297,7 +297,7 @@ class Syncing:
                 error.hint,
                 extra=facts(reason=error.reason),
             )
-        runtime.unwritable = error.message
+        runtime.unwritable = f"nothing is deployed: {error.message}. {error.hint}: it goes on by itself"
         runtime.unwritable_looks += 1
         pause = min(LONGEST_UNWRITABLE_PAUSE, FIRST_PAUSE * 2 ** min(runtime.unwritable_looks - 1, 16))
         return SyncOutcome(pause)

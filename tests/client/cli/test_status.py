@@ -87,6 +87,12 @@ def test_status_names_failure_and_when_it_is_tried_again(run: Run, status: Any) 
     )
 
 
+def test_status_names_no_deployment_where_none_failed(run: Run, status: Any) -> None:
+    sync = status.environments[0].sync
+    sync.state, sync.message = ep.SYNC_STATE_FAILING, "nothing is deployed: the state directory is full"
+    assert told(run, urgent=1) == "canal fails: nothing is deployed: the state directory is full"
+
+
 def test_status_names_drift(run: Run, status: Any) -> None:
     """T5."""
     sync = status.environments[0].sync
