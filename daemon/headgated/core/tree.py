@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from weakref import ref
 
 from headgated.core.paths import join
 
@@ -143,6 +144,7 @@ def succeeding(
     new = Directory(entry, children)
     names = tuple(changed)
     if len(names) <= _FEW:
+        new.__dict__["_origin"] = ref(old), names
         before = {name: old.children.get(name) for name in names}
         encoded = old.__dict__.get("encoded")
         if encoded is not None and entry == old.entry:
@@ -428,8 +430,14 @@ def _differing(old: Directory, new: Directory, at: bytes) -> list[tuple[bytes, N
 
 
 def changed_names(old: Directory, new: Directory) -> list[bytes]:
-    """Return the names of the children that are not the same object in both, in no order."""
+    """Return the names of the children that are not the same object in both, in no order.
+
+    Where `new` succeeds `old` that is remembered, and costs what changed and not what there is.
+    """
     before, after = old.children, new.children
+    origin = new.__dict__.get("_origin")
+    if origin is not None and origin[0]() is old:
+        return [name for name in dict.fromkeys(origin[1]) if before.get(name) is not after.get(name)]
     names = [name for name, node in after.items() if before.get(name) is not node]
     came = sum(name not in before for name in names)
     if len(before) + came > len(after):

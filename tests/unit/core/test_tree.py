@@ -16,6 +16,7 @@ from headgated.core.tree import (
     Entry,
     Kind,
     build,
+    changed_names,
     decode_all,
     diff,
     edit,
@@ -272,3 +273,19 @@ def test_tree_as_deep_as_a_path_can_be_long_needs_no_deeper_stack() -> None:
     assert edit(old, {deep: OTHER, b"e": FILE}).digest == new.digest
     assert [path for path, _, _ in diff(old, EMPTY)][-1] == deep
     assert not edit(old, {b"d": None}).children
+
+
+@given(
+    TREES,
+    st.dictionaries(PATHS, st.none() | ENTRIES, max_size=4),
+    st.dictionaries(PATHS, st.none() | ENTRIES, max_size=4),
+)
+@MANY
+def test_what_is_remembered_of_how_a_tree_came_to_be_is_what_comparing_finds(
+    tree: Directory, edits: dict[bytes, Entry | None], more: dict[bytes, Entry | None]
+) -> None:
+    second = edit(tree, edits)
+    third = edit(second, more)
+    for old, new in ((tree, second), (second, third), (tree, third), (third, second)):
+        remembered = sorted(changed_names(old, new))
+        assert remembered == sorted(changed_names(old, Directory(new.entry, dict(new.children))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import sqlite3
@@ -9,6 +10,7 @@ import stat
 import tempfile
 import threading
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -525,3 +527,13 @@ def test_changes_written_before_there_were_seals_can_be_read() -> None:
     file = (1, 0o644, b"d" * 32, 3, b"", None, 7, False)
     (change,) = decode_changes(msgspec.msgpack.encode([(b"a", None, file)]))
     assert change == Change(b"a", None, Entry(Kind.FILE, 0o644, b"d" * 32, 3, gid=7))
+
+
+def test_tree_that_was_left_a_moment_ago_is_in_memory_still(history: History) -> None:
+    first = deploy(history, "one", {b"d/a": b"one", b"e": b"two"})
+    deploy(history, "two", {b"d/a": b"three"}, sequence=2)
+    held = weakref.ref(first)
+    del first
+    gc.collect()
+    assert held() is not None
+    assert history.managed("two")[0] is held()

@@ -7,15 +7,17 @@ one costs what differs.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from weakref import WeakValueDictionary
 
 from headgated.core.errors import HistoryDamagedError
-from headgated.core.tree import EMPTY, Directory, Entry, Kind, decode_all
+from headgated.core.tree import EMPTY, Directory, Entry, Kind, changed_names, decode_all
 from headgated.effects.history.contents import Contents, damaged
 from headgated.effects.history.intake import Intake
 from headgated.effects.history.pins import Pins
 
+RECENT = 32
 _Part = tuple[bytes, Entry, bytes]
 """Name, entry, digest."""
 
@@ -26,6 +28,8 @@ class Trees:
     def __init__(self, contents: Intake, pins: Pins) -> None:
         self._contents, self._pins = contents, pins
         self._held: WeakValueDictionary[bytes, Directory] = WeakValueDictionary()
+        self._recent: deque[Directory] = deque(maxlen=RECENT)
+        """Holds some: what is undone or returned to is most often what was put or read a moment ago. They share most of their nodes."""
         self._removed = 0
         """How many nodes were removed."""
         self._whole: Container[bytes] | None = None
@@ -56,6 +60,7 @@ class Trees:
         for node in reversed(new):  # what is below comes first: a stored node is a whole tree
             self._contents.put(node.digest, len(node.encoded), (node.encoded,))
             self._held[node.digest] = node
+        self._hold(tree.digest)
         return pinned
 
     def read(self, digest: bytes) -> Directory:
@@ -64,6 +69,8 @@ class Trees:
         Raises:
             HistoryDamagedError: a node of it is missing or not what its digest says.
         """
+        if (recent := self._hold(digest)) is not None:
+            return recent
         ready: dict[bytes, Directory] = {}
         parts: dict[bytes, list[_Part]] = {}
         waiting = [digest]
@@ -80,11 +87,19 @@ class Trees:
         with self._contents.lock:
             if self._removed == removed:  # else it may have been read just before it was removed
                 self._held.update(ready)
+        self._hold(digest)
         return ready[digest]
 
     def held(self, digest: bytes) -> Directory | None:
         """Return a tree that somebody has in memory."""
         return self._held.get(digest)
+
+    def _hold(self, digest: bytes) -> Directory | None:
+        """Return a tree that is in memory, and see to it that it stays there for a while."""
+        tree = self._held.get(digest)
+        if tree is not None and (not self._recent or self._recent[-1] is not tree):
+            self._recent.append(tree)
+        return tree
 
     def drop(self, digest: bytes) -> None:
         """Forget that a node is stored: it is no more."""
@@ -99,6 +114,7 @@ class Trees:
         """Trust every stored node again; or, where a sweep was cut off, only those put or read from now on."""
         if not complete:
             self._held.clear()
+            self._recent.clear()
         self._whole = None if complete else self._held
 
     def _keep(self, digest: bytes) -> bool:
@@ -125,9 +141,9 @@ def _assemble(digest: bytes, parts: list[_Part], ready: dict[bytes, Directory]) 
 def _differing(node: Directory, twin: Directory) -> list[tuple[Directory, Directory]]:
     """Return the directories in `node` that are not those in `twin`, each with what `twin` has there."""
     pairs = []
-    for name, child in node.children.items():
-        other = twin.children.get(name)
-        if isinstance(child, Directory) and child is not other:
+    for name in changed_names(twin, node):
+        child, other = node.children.get(name), twin.children.get(name)
+        if isinstance(child, Directory):
             pairs.append((child, other if isinstance(other, Directory) else EMPTY))
     return pairs
 
