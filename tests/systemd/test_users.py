@@ -16,7 +16,7 @@ CANARY = "canary-7f3a91"
 CONFIG = "/etc/headgate/headgated.toml"
 SAFEGUARDS = """
 [commands.note]
-argv = ["/usr/bin/touch", "/opt/reloaded"]
+argv = ["sh", "-c", "touch /opt/reloaded; setsid sleep 8888 >/dev/null 2>&1 &"]
 
 [reloads.note]
 command = "note"
@@ -158,6 +158,8 @@ def test_reload_command_runs_outside_of_the_sandbox_and_a_probe_needs_the_drop_i
         with machine.drop_in("network", drop_in):
             machine.run("headgate", "deploy", site.name, "--wait")
             assert site.deployed() == "probed\n"
+        left = machine.run("pgrep", "-f", "sleep 8888", check=False).stdout
+        assert left == "", "what a command leaves in the background is ended with its unit"
     finally:
         machine.systemctl("stop", "web.service")
         machine.write(CONFIG, kept)
