@@ -307,7 +307,8 @@ class Jobs:
             RefusedError: HISTORY_COLLECTED.
         """
         try:
-            return self._history.managed(target.deployment_id)
+            like = self._runtimes[target.environment].managed
+            return self._history.managed(target.deployment_id, like)
         except NotFoundError as error:
             held = [deployment_id for _, deployment_id in self._history.applied_ids(target.environment, 0)]
             raise collected(target.deployment_id, held, verb) from error

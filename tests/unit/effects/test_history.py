@@ -308,6 +308,19 @@ def test_deployment_that_is_applied_moves_the_head(history: History, path: Path)
     again.close()
 
 
+def test_trees_of_a_deployment_share_what_is_the_same_in_one_that_others_made(
+    history: History, path: Path
+) -> None:
+    before = deploy(history, "deploy_prod_1", {b"a": b"one", b"d/b": b"two", b"e/f": b"three"})
+    deploy(history, "deploy_prod_2", {b"d/b": b"new"}, sequence=2)
+    again = reopened(history, path)
+    like = build({b"a": entry(b"other"), b"e/f": entry(b"three")})  # held by nobody's reading of history
+    found, after = again.managed("deploy_prod_2", like)
+    assert found == before
+    assert found.children[b"e"] is after.children[b"e"] is like.children[b"e"]
+    again.close()
+
+
 def test_deployment_that_committed_is_unfinished_until_it_is_applied(history: History, path: Path) -> None:
     before = deploy(history, "deploy_prod_1", {b"a": b"one", b"d/b": b"two"})
     committed = commit(history, "deploy_prod_2", before, {b"a": b"new", b"d/b": None}, sequence=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headgated.core.intent import Intent
 from headgated.core.plan import Change
-from headgated.core.tree import Directory
+from headgated.core.tree import EMPTY, Directory
 from headgated.effects.history.collection import Collected, Collection
 from headgated.effects.history.database import Database
 from headgated.effects.history.deployments import Deployments, Finished
@@ -152,14 +152,18 @@ class History:
         """
         return self._deployments.changes(deployment_id)
 
-    def managed(self, deployment_id: str) -> tuple[Directory, Directory]:
+    def managed(self, deployment_id: str, like: Directory = EMPTY) -> tuple[Directory, Directory]:
         """Return the managed trees before and after a committed deployment.
+
+        Args:
+            deployment_id: the deployment.
+            like: what is managed now, say; what is the same in it is not read.
 
         Raises:
             NotFoundError: HISTORY_COLLECTED.
         """
         before, after = self._deployments.managed(deployment_id)
-        return self._trees.read(before), self._trees.read(after)
+        return self._trees.read(before, like), self._trees.read(after, like)
 
     def applied_ids(self, environment: str, since_sequence: int) -> list[tuple[int, str]]:
         """Return (sequence, id) of every applied deployment from that sequence on, ascending."""

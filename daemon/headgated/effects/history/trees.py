@@ -63,8 +63,12 @@ class Trees:
         self._hold(tree.digest)
         return pinned
 
-    def read(self, digest: bytes) -> Directory:
+    def read(self, digest: bytes, like: Directory = EMPTY) -> Directory:
         """Return the tree of that digest.
+
+        Args:
+            digest: the tree's.
+            like: a whole tree that is in memory; parts that are the same in it are taken from there, whoever made it.
 
         Raises:
             HistoryDamagedError: a node of it is missing or not what its digest says.
@@ -72,21 +76,24 @@ class Trees:
         if (recent := self._hold(digest)) is not None:
             return recent
         ready: dict[bytes, Directory] = {}
+        read: dict[bytes, Directory] = {}
         parts: dict[bytes, list[_Part]] = {}
-        waiting = [digest]
+        waiting = [(digest, like)]
         removed = self._removed
         while waiting:
-            current = waiting[-1]
+            current, twin = waiting[-1]
             held = ready.get(current) or self._held.get(current)
             if held is None and current not in parts:
                 parts[current] = decode_node(current, b"".join(self._contents.read(current)))
-                waiting += [sub for _, entry, sub in parts[current][1:] if entry.kind == Kind.DIRECTORY]
+                waiting += _to_read(parts[current], twin, ready)
                 continue
-            ready[current] = held if held is not None else _assemble(current, parts.pop(current), ready)
+            if held is None:
+                held = read[current] = _assemble(current, parts.pop(current), ready)
+            ready[current] = held
             waiting.pop()
         with self._contents.lock:
             if self._removed == removed:  # else it may have been read just before it was removed
-                self._held.update(ready)
+                self._held.update(read)
         self._hold(digest)
         return ready[digest]
 
@@ -127,6 +134,23 @@ class Trees:
             if is_whole:
                 self._pins.add_tree(digest)
             return is_whole
+
+
+def _to_read(
+    parts: list[_Part], twin: Directory, ready: dict[bytes, Directory]
+) -> list[tuple[bytes, Directory]]:
+    """Return the directories in a node that are not those in `twin`, each with what `twin` has there; what is the same is ready."""
+    differing = []
+    for name, entry, digest in parts[1:]:
+        if entry.kind != Kind.DIRECTORY:
+            continue
+        other = twin.children.get(name)
+        below = other if isinstance(other, Directory) else EMPTY
+        if below.digest == digest:
+            ready[digest] = below
+        else:
+            differing.append((digest, below))
+    return differing
 
 
 def _assemble(digest: bytes, parts: list[_Part], ready: dict[bytes, Directory]) -> Directory:
