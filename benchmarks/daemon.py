@@ -47,6 +47,10 @@ class Daemon:
             raise RuntimeError("the daemon does not run")
         return self._process.pid
 
+    def pids(self) -> list[int]:
+        """Return the leaders of its process groups."""
+        return [] if self._process is None else [self._process.pid]
+
     @property
     def address(self) -> str:
         """Where it listens."""

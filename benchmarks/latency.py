@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import peers, trees
+from benchmarks import pausing, peers, trees
 from benchmarks.daemon import Daemon, wait_synced
 from benchmarks.figures import Samples, text
 from benchmarks.observing import NotSeenError, Observer
@@ -20,8 +20,9 @@ from benchmarks.setting import Setting
 TITLE = "Latency: from a changed source file to the new bytes at the target"
 HOW = """\
 One file of 4 KB among so many changes (by a rename into the source, or by being written in place); the time runs from just before
-the change until another process sees the new bytes whole at the target. Each tool has a tree of its own, all run at the same time, and one
-of them at a time gets a change, in random order, in several rounds. Headgate renders the file (one variable), keeps history and a
+the change until another process sees the new bytes whole at the target. Each tool has a tree of its own. In each of several rounds all take
+their turn, in random order; while one has its turn (some changes that do not count, then those that do) all others are stopped (SIGSTOP), so that none takes
+processor time from it. Headgate renders the file (one variable), keeps history and a
 record; the limit is a C program that only copies (`limits/relay.c`), *synced* with one `fsync` before its rename. Torn: looks of the
 observer at a file that was not whole; missing: not there. Headgate runs with its defaults, but for settle 0 where that is said."""
 
@@ -35,6 +36,8 @@ LONG = 5.0
 """Minutes: a run with less for its rounds leaves out, in the largest tree, what takes minutes to begin."""
 GAP = 0.03
 """Seconds of rest after each change, so that nobody's tidying up is in the next figure."""
+WARM_UP = 3
+"""Changes at the beginning of a turn that do not count."""
 SLOW = "inotifywait + rsync of the tree"
 
 
@@ -48,6 +51,8 @@ class Contestant:
     copy: Path
     rendered: bool
     observer: Observer
+    pids: Callable[[], list[int]]
+    """The process groups that it consists of, its observer left out."""
     number: int = 0
     lost: int = 0
 
@@ -127,25 +132,33 @@ def _fill(table: Table, one: Contestant, samples: Samples) -> None:
 
 
 def _round(contestants: list[Contestant], samples: Samples, changes: int) -> None:
-    turns = [
-        (one, kind)
-        for one in contestants
-        for kind in KINDS
-        for _ in range(changes if one.name != SLOW else max(1, changes // 5))
-    ]
-    random.shuffle(turns)
-    for one, kind in turns:
-        if one.lost >= TOO_MANY_LOST:
-            continue
+    for one in random.sample(contestants, len(contestants)):
+        pausing.resume(one.pids())
         try:
-            samples.add(f"{one.name}/{kind}", _change(one, kind))
-        except NotSeenError:
-            one.lost += 1
-        time.sleep(GAP)
+            pausing.settle(one.pids())
+            _turn(one, samples, changes if one.name != SLOW else max(1, changes // 5))
+        finally:
+            pausing.pause(one.pids())
     for one in contestants:
         expected = trees.hot(one.number, rendered=one.rendered)
         if not one.lost and one.copy.read_bytes() != expected:
             raise RuntimeError(f"{one.name} has put wrong bytes at its target")
+
+
+def _turn(one: Contestant, samples: Samples, changes: int) -> None:
+    kinds = [kind for kind in KINDS for _ in range(changes)]
+    random.shuffle(kinds)
+    for number, kind in enumerate([*KINDS, *KINDS][:WARM_UP] + kinds):
+        if one.lost >= TOO_MANY_LOST:
+            return
+        try:
+            taken = _change(one, kind)
+        except NotSeenError:
+            one.lost += 1
+        else:
+            if number >= WARM_UP:
+                samples.add(f"{one.name}/{kind}", taken)
+        time.sleep(GAP)
 
 
 def _change(one: Contestant, kind: str) -> float:
@@ -190,7 +203,7 @@ def _contestants(
             peer.stop()
             continue
         copy = peer.target / (file.name if peer.flat else file.relative_to(peer.source))
-        yield _observed(stack, peer.name, file, copy, rendered=False)
+        yield _observed(stack, peer.name, file, copy, peer.pids, rendered=False)
     for name, settle in ((ZERO, 0.0),) if few else ((ZERO, 0.0), (DEFAULT, None)):
         place = home / f"h{len(list(home.iterdir()))}"
         file = _prepare(base, place, size)
@@ -208,7 +221,7 @@ def _contestants(
             )
             wait_synced(client, "canal")
         copy = place / "target" / file.relative_to(place / "source")
-        yield _observed(stack, name, file, copy, rendered=True)
+        yield _observed(stack, name, file, copy, daemon.pids, rendered=True)
 
 
 def _prepare(base: Path, place: Path, size: int) -> Path:
@@ -221,6 +234,12 @@ def _prepare(base: Path, place: Path, size: int) -> Path:
     return file
 
 
-def _observed(stack: ExitStack, name: str, file: Path, copy: Path, *, rendered: bool) -> Contestant:
+def _observed(
+    stack: ExitStack, name: str, file: Path, copy: Path, pids: Callable[[], list[int]], *, rendered: bool
+) -> Contestant:
+    """Observe a tool that has just begun, and stop it until its turn comes."""
     observer = stack.enter_context(Observer([copy], trees.HOT_BYTES, rendered=rendered))
-    return Contestant(name, file, copy, rendered, observer)
+    pausing.settle(pids())
+    pausing.pause(pids())
+    stack.callback(lambda: pausing.resume(pids()))  # else it could not end
+    return Contestant(name, file, copy, rendered, observer, pids)

@@ -55,6 +55,10 @@ class Peer:
         self.target.mkdir(exist_ok=True)
         self._start(self)
 
+    def pids(self) -> list[int]:
+        """Return the leaders of its process groups."""
+        return [process.pid for process in self._processes]
+
     def stop(self) -> None:
         """End it with all it has started."""
         for process in self._processes:
