@@ -123,9 +123,9 @@ class Daemon:
 
 
 @contextmanager
-def running(config: str = "") -> Iterator[Daemon]:
-    """Run a daemon of its own; at the end it must have stopped cleanly."""
-    home = Path(tempfile.mkdtemp(prefix="hg-"))
+def running(config: str = "", directory: Path | None = None) -> Iterator[Daemon]:
+    """Run a daemon of its own, in a directory of its own below the one given; at the end it must have stopped cleanly."""
+    home = Path(tempfile.mkdtemp(prefix="hg-", dir=directory))
     daemon = Daemon(home, config)
     try:
         yield daemon.start()
