@@ -60,6 +60,7 @@ def policies_record(message: environment.Policies) -> Record:
         "reloads": list(message.reloads),
         "health": list(message.health),
         "secret_mode": f"{message.secret_mode if message.HasField('secret_mode') else 0o600:04o}",
+        "mode": message.mode or "source",
     }
 
 

@@ -39,6 +39,8 @@ class PolicySettings(TypedDict, total=False):
     health: Sequence[str] | None
     secret_mode: str | int | None
     """The permission bits that a file with secrets may have: octal, as text like "0640", or a number."""
+    mode: str | None
+    """Of files: source, keep, or octal like "0640"."""
 
 
 class EnvironmentSettings(TypedDict, total=False):
@@ -230,4 +232,5 @@ _POLICIES: Mapping[str, Put] = {
     "reloads": _texts,
     "health": _texts,
     "secret_mode": _mode,
+    "mode": _text,
 }

@@ -32,6 +32,7 @@ FULL = environment(
         reloads=("r",),
         health=("h",),
         secret_mode=0o640,
+        mode="keep",
     ),
     generation=3,
 )

@@ -37,6 +37,7 @@ POLICY_CHANGES: dict[str, tuple[wire.Policies, Any]] = {
     "strategy": (wire.Policies(strategy=wire.STRATEGY_ATOMIC), Strategy.ATOMIC),
     "drift": (wire.Policies(), DriftPolicy.REPORT),
     "owner": (wire.Policies(), "keep"),
+    "mode": (wire.Policies(mode="keep"), "keep"),
     "secret_mode": (wire.Policies(secret_mode=0o640), 0o640),
     "allow_external_symlinks": (wire.Policies(allow_external_symlinks=True), True),
     "settle_quiet": (wire.Policies(), None),

@@ -164,6 +164,7 @@ def test_environment_has_defaults_where_nothing_is_said() -> None:
         "reloads": [],
         "health": [],
         "secret_mode": "0600",
+        "mode": "source",
     }
 
 

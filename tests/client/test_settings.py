@@ -33,6 +33,7 @@ EVERYTHING = {
         "reloads": ["nginx-reload"],
         "health": ["http"],
         "secret_mode": "0640",
+        "mode": "0640",
     },
 }
 

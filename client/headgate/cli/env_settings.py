@@ -45,6 +45,9 @@ _POLICIES = (
         "--owner", metavar="OWNER", help="Of deployed files: keep, source or user:group. Default: keep."
     ),
     click.option(
+        "--mode", metavar="MODE", help="Of deployed files: source, keep, or like 0640. Default: source."
+    ),
+    click.option(
         "--secret-mode",
         metavar="MODE",
         help="The permission bits that a file with secrets may have, like 0640. Default: 0600.",

@@ -212,6 +212,7 @@ class Policies(_message.Message):
     RELOADS_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     SECRET_MODE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     prune: _builtins.bool
     """Remove files that left the sources, if Headgate deployed them and nobody changed them since. Default true."""
     undefined: Global___UndefinedPolicy.ValueType
@@ -228,6 +229,10 @@ class Policies(_message.Message):
     """Deploy symbolic links that are absolute or lead out of the tree. Default false: such a link fails the deployment."""
     secret_mode: _builtins.int
     """The permission bits that a file with secrets may have, of those that its source has: 0 to 0777. Default 0600."""
+    mode: _builtins.str
+    """Permission bits of deployed files: `source` (what the source file has), `keep` (what the replaced file has; new ones what the
+    source file has), or octal, like `0640`. Directories have what the source has. Default `source`.
+    """
     @_builtins.property
     def verbatim(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Globs (gitignore syntax, relative to the source) of files that are copied without rendering."""
@@ -268,10 +273,11 @@ class Policies(_message.Message):
         reloads: _abc.Iterable[_builtins.str] | None = ...,
         health: _abc.Iterable[_builtins.str] | None = ...,
         secret_mode: _builtins.int | None = ...,
+        mode: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks", "_prune", b"_prune", "_secret_mode", b"_secret_mode", "allow_external_symlinks", b"allow_external_symlinks", "prune", b"prune", "secret_mode", b"secret_mode", "settle_latest", b"settle_latest", "settle_quiet", b"settle_quiet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks", "_prune", b"_prune", "_secret_mode", b"_secret_mode", "allow_external_symlinks", b"allow_external_symlinks", "checks", b"checks", "drift", b"drift", "health", b"health", "owner", b"owner", "prune", b"prune", "reloads", b"reloads", "secret_mode", b"secret_mode", "settle_latest", b"settle_latest", "settle_quiet", b"settle_quiet", "strategy", b"strategy", "undefined", b"undefined", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks", "_prune", b"_prune", "_secret_mode", b"_secret_mode", "allow_external_symlinks", b"allow_external_symlinks", "checks", b"checks", "drift", b"drift", "health", b"health", "mode", b"mode", "owner", b"owner", "prune", b"prune", "reloads", b"reloads", "secret_mode", b"secret_mode", "settle_latest", b"settle_latest", "settle_quiet", b"settle_quiet", "strategy", b"strategy", "undefined", b"undefined", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_external_symlinks: _TypeAlias = _typing.Literal["allow_external_symlinks"]  # noqa: Y015
     _WhichOneofArgType__allow_external_symlinks: _TypeAlias = _typing.Literal["_allow_external_symlinks", b"_allow_external_symlinks"]  # noqa: Y015

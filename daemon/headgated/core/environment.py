@@ -16,6 +16,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 LONGEST_SETTLE = 3600
 """Seconds."""
 LARGEST_MODE = 0o777
+_MODE = re.compile(r"source|keep|0?[0-7]{3}")
 _OWNER = re.compile(r"keep|source|[A-Za-z0-9_.][A-Za-z0-9_.-]*:[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 
 
@@ -74,6 +75,8 @@ class Policies:
     health: tuple[str, ...] = ()
     secret_mode: int = 0o600
     """The permission bits that a file with secrets may have, of those that its source has."""
+    mode: str = "source"
+    """Of files: `source` (what the source file has), `keep` (what the replaced file has; new ones as `source`), or octal (`0640`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,10 @@ def _policy_faults(policies: Policies) -> list[Fault]:
     if not _OWNER.fullmatch(policies.owner):
         found.append(
             Fault("policies.owner", f"must be keep, source or user:group (got {policies.owner!r:.80})")
+        )
+    if not _MODE.fullmatch(policies.mode):
+        found.append(
+            Fault("policies.mode", f'must be source, keep or like "0640" (got {policies.mode!r:.80})')
         )
     if not 0 <= policies.secret_mode <= LARGEST_MODE:
         found.append(

@@ -211,3 +211,20 @@ def everything(managed: Directory, wanted: Directory) -> dict[bytes, Entry | Non
     paths: dict[bytes, Entry | None] = dict.fromkeys((path for path, _ in walk(managed)), None)
     paths.update(walk(wanted))
     return paths
+
+
+def with_modes(plan: Plan, source: Directory) -> Plan:
+    """Return a plan in which files whose mode is not ours to say, and that replace none, get the mode that their source has."""
+    changes = []
+    for change in plan.changes:
+        new, old = change.wanted, change.expected
+        if new is not None and new.kind == Kind.FILE and new.mode is None and not _is_file(old):
+            node = lookup(source, change.path)
+            if isinstance(node, Entry) and node.kind == Kind.FILE:
+                change = replace(change, wanted=replace(new, mode=node.mode))  # noqa: PLW2901 - one of them, changed
+        changes.append(change)
+    return replace(plan, changes=tuple(changes))
+
+
+def _is_file(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind == Kind.FILE

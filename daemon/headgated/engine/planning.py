@@ -14,12 +14,12 @@ from typing import TypeVar
 from headgated.core.environment import Environment
 from headgated.core.errors import DeploymentFailedError, SourceMovedError, TargetMovedError
 from headgated.core.paths import escape, parent, unescape
-from headgated.core.plan import Plan, affected, everything, make_plan
+from headgated.core.plan import Plan, affected, everything, make_plan, with_modes
 from headgated.core.render import Renderer
 from headgated.core.safety import ACCEPTABLE, Verdict, emptied, mass_removal, source_halt
 from headgated.core.sealing import NO_SECRETS, Sealing
 from headgated.core.source import ScanFault, Snapshot
-from headgated.core.tree import Directory, Entry, Kind, edit, lookup, own, walk
+from headgated.core.tree import EMPTY, Directory, Entry, Kind, edit, lookup, own, walk
 from headgated.core.undo import compose, plan_undo
 from headgated.effects.history import History
 from headgated.effects.loose import read_loose
@@ -323,6 +323,9 @@ class Planning:
         wanted: Wanted | None = None,
     ) -> Planned:
         """Return a plan with all that it takes to carry it out, and no secret in what is kept of it."""
+        if environment.policies.mode == "keep":
+            layered = runtime.wanted.layered if runtime.wanted is not None else EMPTY
+            plan = with_modes(plan, layered if wanted is None else wanted.layered)
         secrecy, read = self.secrecy, self.target(runtime, environment).read
         sealing = runtime.sealing if wanted is not None else secrecy.sealing_for(runtime, environment, plan)
         concealer = secrecy.concealer(runtime, sealing, read, self.stream_above)
@@ -407,7 +410,8 @@ def environment_version(runtime: Runtime, environment: Environment) -> str:
 
 
 def _owner(environment: Environment) -> Owner:
-    return owner_of(environment.policies.owner, environment.policies.secret_mode)
+    policies = environment.policies
+    return owner_of(policies.owner, policies.secret_mode, policies.mode)
 
 
 def sources_version(wanted: Wanted) -> str:

@@ -201,6 +201,11 @@ class WantedTree:
             self._contents[digest] = content
             self._kept += len(content)
 
+    @property
+    def layered(self) -> Directory:
+        """The sources laid over each other, when they were last read."""
+        return self._last[0]
+
     def forget_contents(self) -> None:
         """Let go of contents in memory: what was to be written with them is."""
         self._contents, self._kept = {}, 0

@@ -131,6 +131,7 @@ ENVIRONMENTS = st.builds(
         TEXTS,
         TEXTS,
         st.integers(0, 0o777),
+        TEXT,
     ),
     generation=COUNTS,
     hold=st.none() | st.builds(Hold, TEXT, TIMES, st.dictionaries(ESCAPED, TEXT, max_size=2)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -237,3 +238,43 @@ def test_large_file_goes_both_ways(deployer: ConfigurationDeployer, source: Path
     deployer.rollback_deployment(second.deployment_id)
     assert (target / "large").stat().st_size == 16 << 20
     assert first.status == DeploymentStatus.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("policy", "replaced", "new"), [("source", 0o755, 0o755), ("keep", 0o640, 0o755), ("0604", 0o604, 0o604)]
+)
+def test_mode_of_files_is_what_the_policy_says(
+    deployer: ConfigurationDeployer, source: Path, target: Path, policy: str, replaced: int, new: int
+) -> None:
+    target.mkdir()
+    (target / "a.json").write_text("what was there\n")
+    (target / "a.json").chmod(0o640)
+    (source / "a.json").chmod(0o755)
+    (source / "b").chmod(0o755)
+    web(deployer, source, target)
+    deployer.change_environment("web", lambda e: replace(e, policies=replace(e.policies, mode=policy)))
+    first = deployer.deploy_configuration("web")
+    assert (mode_of(target / "a.json"), mode_of(target / "b")) == (replaced, new)
+    assert deployer.deploy_configuration("web").changes.total == 0
+    (target / "b").chmod(0o600)
+    (source / "b").write_text("changed\n")
+    (source / "b").chmod(0o755)
+    second = deployer.deploy_configuration("web")
+    assert mode_of(target / "b") == (0o600 if policy == "keep" else new)
+    deployer.rollback_deployment(second.deployment_id)
+    assert ((target / "b").read_text(), mode_of(target / "b")) == ("b\n", 0o600)
+    deployer.rollback_deployment(first.deployment_id, include_later=True)
+    assert ((target / "a.json").read_text(), mode_of(target / "a.json")) == ("what was there\n", 0o640)
+    assert not (target / "b").exists()
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_mode_that_is_none_is_refused(deployer: ConfigurationDeployer, source: Path, target: Path) -> None:
+    web(deployer, source, target)
+    for wrong in ("4755", "rw", "08", ""):
+        with pytest.raises(InvalidRequestError) as caught:
+            deployer.change_environment("web", lambda e: replace(e, policies=replace(e.policies, mode=wrong)))  # noqa: B023
+        assert [fault.field for fault in caught.value.faults] == ["policies.mode"]

@@ -37,6 +37,7 @@ def _policies_message(policies: model.Policies) -> wire.Policies:
         drift=choices.DRIFT[policies.drift],
         owner=text(policies.owner),
         secret_mode=policies.secret_mode,
+        mode=text(policies.mode),
         allow_external_symlinks=policies.allow_external_symlinks,
         settle_quiet=duration(policies.settle_quiet),
         settle_latest=duration(policies.settle_latest),

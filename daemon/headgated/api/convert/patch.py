@@ -145,6 +145,7 @@ POLICIES: Mapping[str, Callable[[Checks, wire.Policies], Any]] = {
     "strategy": _choice("strategy", choices.STRATEGIES, _DEFAULTS.strategy),
     "drift": _choice("drift", choices.DRIFT, _DEFAULTS.drift),
     "owner": lambda _, policies: policies.owner or _DEFAULTS.owner,
+    "mode": lambda _, policies: policies.mode or _DEFAULTS.mode,
     "secret_mode": lambda _, policies: (
         policies.secret_mode if policies.HasField("secret_mode") else _DEFAULTS.secret_mode
     ),

@@ -47,6 +47,7 @@ class _Policies(msgspec.Struct):
     reloads: list[str] = []
     health: list[str] = []
     secret_mode: str = "0600"  # noqa: S105 - permission bits
+    mode: str = "source"
 
 
 class _Hold(msgspec.Struct):
@@ -177,6 +178,7 @@ def _policies_shape(policies: Policies) -> _Policies:
         reloads=list(policies.reloads),
         health=list(policies.health),
         secret_mode=f"{policies.secret_mode:04o}",
+        mode=policies.mode,
     )
 
 
@@ -195,6 +197,7 @@ def _policies(shape: _Policies) -> Policies:
         reloads=tuple(shape.reloads),
         health=tuple(shape.health),
         secret_mode=int(shape.secret_mode, 8),
+        mode=shape.mode,
     )
 
 

@@ -38,7 +38,7 @@ def dress(
         acts: changes it.
         fd: the staged file or directory.
         path: where it will be, for errors.
-        wanted: mode (None: 0644 or 0755), uid and gid (None: as `expected`, or as it was made).
+        wanted: mode (None: of a file what it replaces has; else 0644 or 0755), uid and gid (None: as `expected`, or as it was made).
         expected: what it replaces, if anything.
         replaced: a descriptor of that, if it is a file too.
 
@@ -50,6 +50,8 @@ def dress(
     if (uid, gid) != (-1, -1):
         _give(acts, fd, path, wanted, uid, gid)
     mode = wanted.mode
+    if mode is None and expected is not None and wanted.kind == expected.kind == Kind.FILE:
+        mode = expected.mode
     if mode is None:
         mode = 0o755 if wanted.kind == Kind.DIRECTORY else 0o644
     if replaced is not None:
