@@ -86,6 +86,7 @@ def execute(
     plan, content, record = work.plan, work.content, work.record
     changes, deployment_id = plan.changes, record.deployment_id
     token = secrets.token_hex(6)
+    target.tidy()
     if not changes:
         history.commit(intent_of(work, token))
         return ()
@@ -117,7 +118,10 @@ def execute(
         if error.reason != "UNDO_FAILED":  # Else the intent stands, for recovery to try again.
             history.abandoned(deployment_id)
         raise
-    return tuple(way.finish(what))
+    notes = tuple(way.finish(what))
+    if notes and not work.whole:
+        target.tidy_later(directories, token)
+    return notes
 
 
 def _keep(history: History, target: Target, work: Work, progress: Progress) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape, join
@@ -61,6 +61,8 @@ class Target:
         self._acts = acts or Acts()
         self._openat2 = openat2
         self._lens = Lens()
+        self._untidy: dict[str, tuple[bytes, ...]] = {}
+        """By token of a finished deployment: where temporaries of it may be."""
         self._unnamed: Unnamed | None = None
         """What was staged without a name."""
 
@@ -199,6 +201,22 @@ class Target:
                 return repair.notes
         except DeploymentFailedError as error:
             return [error.message]
+
+    def tidy_later(self, directories: Iterable[bytes], token: str) -> None:
+        """Note that temporaries of a finished deployment may be there still: `tidy` removes them.
+
+        Args:
+            directories: where they may lie.
+            token: that their names carry.
+        """
+        self._untidy[token] = tuple(directories)
+
+    def tidy(self) -> None:
+        """Remove what could not be removed when it was time; what still cannot be stays for the next time."""
+        for token, directories in tuple(self._untidy.items()):
+            with suppress(DeploymentFailedError):
+                self.sweep(directories, token)
+                del self._untidy[token]
 
     def undo(self, steps: Sequence[Step]) -> list[str]:
         """Bring everything back to what it was before, whatever was done so far; return notes on what could not be.
