@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headgate.v1 import environment_pb2 as wire
-from headgated.api.encoded import KEPT, Encoded
+from headgated.api.encoded import KEPT, Answers, Encoded
 
 SNAPSHOT = wire.WATCH_EVENT_KIND_SNAPSHOT
 UPDATED = wire.WATCH_EVENT_KIND_UPDATED
@@ -60,3 +60,21 @@ def test_only_the_newest_are_kept() -> None:
     for revision in range(KEPT * 3):
         counted.events.of(revision, UPDATED, ["a"])
     assert len(counted.events._kept) == KEPT
+
+
+def test_answer_is_made_once_while_what_it_tells_of_is_the_same() -> None:
+    made: list[str] = []
+
+    def make(value: list[str]) -> wire.Environment:
+        made.append(value[0])
+        return wire.Environment(name=value[0])
+
+    answers, one = Answers(make), ["a"]
+    for _ in range(100):
+        assert wire.Environment.FromString(answers.of("x", one)).name == "a"
+    assert wire.Environment.FromString(answers.of("x", ["b"])).name == "b"
+    assert wire.Environment.FromString(answers.of("y", one)).name == "a"
+    assert made == ["a", "b", "a"]
+    for number in range(KEPT * 2):
+        answers.of(str(number), one)
+    assert len(answers._kept) == KEPT

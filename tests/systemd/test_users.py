@@ -94,6 +94,36 @@ def test_credentials_are_delivered_to_the_daemon_and_to_nobody_else(site: Site) 
     assert CANARY not in machine.journal("-u", "headgated.service", output="verbose")
 
 
+PROVIDERS = """
+[providers.store]
+argv = ["sh", "-c", "cat /etc/headgate/store; cat /etc/headgate/store >&2"]
+"""
+
+
+def test_secrets_of_files_and_providers_reach_the_target_and_no_journal(site: Site) -> None:
+    """A provider runs as a transient unit outside of the sandbox; what it prints goes to the daemon alone."""
+    machine = site.machine
+    kept = machine.read(CONFIG)
+    machine.write("/etc/headgate/secrets/token", f"{CANARY}-file\n", 0o600)
+    machine.write("/etc/headgate/store", f"{CANARY}-store\n", 0o600)
+    machine.write(CONFIG, kept + PROVIDERS)
+    try:
+        machine.run("headgate", "reload")
+        references = {"FILE": "file:/etc/headgate/secrets/token", "STORE": "command:store"}
+        with machine.client() as client:
+            client.update_environment(site.name, secrets=references, auto_sync=True)
+            site.edit("file=${FILE} store=${STORE}\n")
+            wanted = f"file={CANARY}-file store={CANARY}-store\n"
+            eventually(lambda: site.deployed() == wanted, what="the secrets to arrive")
+            site.edit("without secrets\n")
+            eventually(lambda: site.deployed() == "without secrets\n", what="the edit to arrive")
+            client.update_environment(site.name, secrets=None)
+    finally:
+        machine.write(CONFIG, kept)
+        machine.run("headgate", "reload")
+    assert CANARY not in machine.run("journalctl", "-o", "verbose", "--no-pager").stdout
+
+
 def test_journal_can_be_asked_about_an_environment_a_deployment_and_a_reason(site: Site) -> None:
     machine = site.machine
     with machine.client() as client:

@@ -1,6 +1,7 @@
-"""Events as the bytes that go over the wire, each made once however many watch.
+"""Events and answers as the bytes that go over the wire, each made once however many watch or ask.
 
-Only events are kept, and only the newest of them: what a stream begins with is made for its reader alone.
+Of events only the newest are kept; what a stream begins with is made for its reader alone. Of answers those that were asked for last,
+each for as long as what it tells of is the very same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 
 from headgate.v1 import environment_pb2 as wire
 
+T = TypeVar("T")
 V = TypeVar("V")
 KEPT = 256
 _SHARED = (wire.WATCH_EVENT_KIND_UPDATED, wire.WATCH_EVENT_KIND_DELETED)
@@ -39,3 +41,25 @@ class Encoded(Generic[V]):
             if len(self._kept) > KEPT:
                 del self._kept[next(iter(self._kept))]
         return raw
+
+
+class Answers(Generic[T]):
+    """Answers to those who ask for one thing, encoded. Lives on the loop.
+
+    Args:
+        make: makes the message about something.
+    """
+
+    def __init__(self, make: Callable[[T], Message]) -> None:
+        self._make = make
+        self._kept: dict[str, tuple[T, bytes]] = {}
+
+    def of(self, name: str, value: T) -> bytes:
+        """Return the message about `value`, which is never changed and goes by `name`."""
+        kept = self._kept.pop(name, None)
+        if kept is None or kept[0] is not value:
+            kept = value, self._make(value).SerializeToString()
+        self._kept[name] = kept
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return kept[1]

@@ -160,8 +160,9 @@ def _parsed(handler: Handler, raw: bytes) -> Any:  # noqa: ANN401 - a message of
         raise InvalidRequestError("read the request", [Fault("request", why)]) from error
 
 
-def _sendable(answer: Message) -> bytes:
-    raw = answer.SerializeToString()
+def _sendable(answer: Message | bytes) -> bytes:
+    """Return an answer as it is sent; one that is bytes already (see `encoded`) stays."""
+    raw = answer if isinstance(answer, bytes) else answer.SerializeToString()
     if len(raw) > MESSAGE_LIMIT:
         raise LimitError(
             f"cannot answer: the answer is too large ({len(raw) // MEBIBYTE} MiB, at most {MESSAGE_LIMIT // MEBIBYTE})",

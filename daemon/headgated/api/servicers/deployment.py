@@ -23,7 +23,7 @@ from headgated.api.convert.orders import (
     read_rollback,
     read_watch,
 )
-from headgated.api.encoded import Encoded
+from headgated.api.encoded import Answers, Encoded
 from headgated.api.guard import Context
 from headgated.api.watching import DELETED, watch
 from headgated.core.deployment import ConfigDeployment
@@ -43,6 +43,7 @@ class DeploymentServicer(DeploymentServiceServicer):
     def __init__(self, control: Control, access: Access) -> None:
         self._control, self._access = control, access
         self._events = Encoded(_event)
+        self._answers = Answers(_answer)
 
     async def Deploy(self, request: wire.DeployRequest, context: Context) -> wire.DeployResponse:
         """Ask for a deployment."""
@@ -72,12 +73,15 @@ class DeploymentServicer(DeploymentServiceServicer):
         record = await self._control.adopt(read_adopt(request), self._access.caller(context))
         return wire.AdoptDriftResponse(deployment=deployment_message(record))
 
-    async def GetDeployment(
+    async def GetDeployment(  # type: ignore[override] # bytes are as good: see `Guard`
         self, request: wire.GetDeploymentRequest, context: Context
-    ) -> wire.GetDeploymentResponse:
+    ) -> wire.GetDeploymentResponse | bytes:
         """Read one deployment whole."""
         wanted = read_deployment_id(request.deployment_id, "get the deployment")
-        return wire.GetDeploymentResponse(deployment=await _whole(await self._control.get_deployment(wanted)))
+        record = await self._control.get_deployment(wanted)
+        if record.changes.total <= _QUICK:
+            return self._answers.of(wanted, record)
+        return wire.GetDeploymentResponse(deployment=await _whole(record))
 
     async def ListDeployments(
         self, request: wire.ListDeploymentsRequest, context: Context
@@ -179,6 +183,10 @@ def _event(
     elif record is not None:
         message.deployment.CopyFrom(brief_message(record))
     return message
+
+
+def _answer(record: ConfigDeployment) -> wire.GetDeploymentResponse:
+    return wire.GetDeploymentResponse(deployment=deployment_message(record))
 
 
 async def _whole(record: ConfigDeployment) -> wire.ConfigDeployment:
