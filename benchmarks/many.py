@@ -58,7 +58,7 @@ def run(setting: Setting) -> Result:
     samples = Samples()
     groups = [_group(home, f"s{index}", environments // sources) for index in range(sources)]
     single, many = _group(home, "one", 1), _group(home, "all", subscribers)
-    daemon = Daemon(home / "d")
+    daemon = Daemon(home / "d", "[limits]\nmax_environments = 10000\n")
     with ExitStack() as stack:
         stack.callback(daemon.stop)
         daemon.start()

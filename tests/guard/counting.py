@@ -218,7 +218,9 @@ class _Counting:
 
     def _quiet(self) -> list[str]:
         """Wait until the daemon is done; return what strace has said that counts since this was last asked."""
-        end = time.monotonic() + 30
+        end = (
+            time.monotonic() + 30 + self._files / 200
+        )  # A first look at all of a large target rests as long as it works.
         lines: list[str] = []
         since = time.monotonic()
         while time.monotonic() - since < QUIET:
