@@ -18,6 +18,8 @@ from headgated.core.environment import Strategy
 from headgated.core.errors import DeploymentFailedError
 from headgated.effects.target import Target
 
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(100_000)]
+
 REASONS = {
     errno.ENOSPC: "NO_SPACE",
     errno.EIO: "IO_ERROR",
