@@ -190,8 +190,8 @@ def cannot_keep(paths: Iterable[bytes]) -> DeploymentFailedError:
     """Return why edits cannot be overwritten: nobody can say what in them must not get into history."""
     shown = [escape(path) for path in paths]
     return DeploymentFailedError(
-        f"cannot keep what was edited by hand at {shown[0]}: the secrets that it was deployed with have changed since and are"
-        " not known any more, so they cannot be kept out of history",
+        f"cannot keep what was edited by hand at {shown[0]}: it was deployed with secrets that have changed since and are not known"
+        " any more, or is too large to look for them, so they cannot be kept out of history",
         reason="SECRET_EDITED",
         hint="save what you need of the edit elsewhere, remove the file, then deploy again",
         paths=shown,

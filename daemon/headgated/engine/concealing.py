@@ -29,7 +29,8 @@ class Concealer:
         sealing: the environment's secrets.
         history: has the contents of what was deployed.
         read: gives a live file's content.
-        largest: bytes up to which a file is looked into; we never deployed a larger one with secrets.
+        largest: bytes up to which a file is looked into. We never deployed a larger one with secrets: what became so large in the place of
+            one cannot be kept.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Concealer:
         was_sealed = ours is not None and bool(ours.seal)
         if (ours is not None and ours.digest == live.digest) or not (was_sealed or self._sealing.active):
             return plain
-        if ours is not None and was_sealed and not self._knows(ours):
+        if ours is not None and was_sealed and (live.size > self._largest or not self._knows(ours)):
             self._unknown.append(path)
             return plain
         if live.size > self._largest:

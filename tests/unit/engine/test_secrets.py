@@ -208,6 +208,17 @@ def test_edit_that_may_hold_a_secret_nobody_knows_any_more_is_not_overwritten(si
     assert site.read() == conf("app", "canary-two")
 
 
+def test_edit_that_is_too_large_to_look_into_is_not_overwritten(site: Site) -> None:
+    site.deploy()
+    site.deployer.planning.stream_above = 1000
+    edited = site.read() + "x" * 1000
+    (site.target / "app.conf").write_text(edited)
+    with pytest.raises(DeploymentFailedError) as caught:
+        site.deploy()
+    assert caught.value.reason == "SECRET_EDITED"
+    assert site.read() == edited
+
+
 def test_unedited_file_is_known_after_a_restart_with_another_secret(site: Site) -> None:
     site.deploy()
     site.deployer.close()
