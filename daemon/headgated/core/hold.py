@@ -11,18 +11,29 @@ from headgated.core.plan import Change
 from headgated.core.tree import Directory, Entry, Kind, encode, lookup, own
 
 ABSENT = "absent"
+ANY = "any"
+"""In place of a fingerprint with a mode."""
+_PARTS = 2
 DIRECTORY = "directory"
 """A directory of whatever mode; with a mode behind it (octal), only of that one."""
 
 
 def fingerprint(entry: Entry | None) -> str:
-    """Return what tells one content of a path from another: kind, mode, bytes or link target; not who owns it, nor its secrets."""
+    """Return what tells one content of a path from another: kind, mode, bytes or link target; not who owns it, nor its secrets.
+
+    Of a file there are two parts: with its mode (`ANY` where that is not ours to say), and without.
+    """
     if entry is None:
         return ABSENT
     if entry.kind == Kind.DIRECTORY:
         return DIRECTORY if entry.mode is None else f"{DIRECTORY} {entry.mode:04o}"
     plain = replace(entry, uid=None, gid=None, template=False, seal=b"")
-    return hashlib.sha256(encode(b"", plain, entry.digest or bytes(32))).hexdigest()
+    of_any_mode = _hash(replace(plain, mode=None))
+    return f"{ANY if entry.mode is None else _hash(plain)} {of_any_mode}"
+
+
+def _hash(entry: Entry) -> str:
+    return hashlib.sha256(encode(b"", entry, entry.digest or bytes(32))).hexdigest()
 
 
 def rejected(newest_first: Iterable[Sequence[Change]]) -> dict[str, str]:
@@ -59,8 +70,16 @@ def is_directory(entry: Entry | None) -> bool:
 
 
 def same(now: Entry | None, was: str) -> bool:
-    """Tell whether an entry is what a fingerprint tells of."""
-    return fingerprint(now) == was or (was == DIRECTORY and is_directory(now))
+    """Tell whether an entry is what a fingerprint tells of; a mode that is not ours to say, then or now, is as good as any."""
+    if was == DIRECTORY:
+        return is_directory(now)
+    is_now = fingerprint(now)
+    here, there = is_now.split(), was.split()
+    if is_now == was or len(here) != _PARTS or (len(there) == _PARTS and ANY not in (here[0], there[0])):
+        return is_now == was
+    return here[-1] == there[-1] or (
+        len(there) == 1 and here[0] == there[0]
+    )  # One part: written by an earlier version.
 
 
 def lifts(refused: Mapping[str, str], wanted: Directory) -> bool:

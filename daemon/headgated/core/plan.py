@@ -213,17 +213,16 @@ def everything(managed: Directory, wanted: Directory) -> dict[bytes, Entry | Non
     return paths
 
 
-def with_modes(plan: Plan, source: Directory) -> Plan:
-    """Return a plan in which files whose mode is not ours to say, and that replace none, get the mode that their source has."""
-    changes = []
+def new_modes(plan: Plan, source: Directory) -> dict[bytes, int]:
+    """Return the modes that files get whose mode is not ours to say and that replace none: those of their source, by path."""
+    found = {}
     for change in plan.changes:
-        new, old = change.wanted, change.expected
-        if new is not None and new.kind == Kind.FILE and new.mode is None and not _is_file(old):
+        new = change.wanted
+        if new is not None and new.kind == Kind.FILE and new.mode is None and not _is_file(change.expected):
             node = lookup(source, change.path)
-            if isinstance(node, Entry) and node.kind == Kind.FILE:
-                change = replace(change, wanted=replace(new, mode=node.mode))  # noqa: PLW2901 - one of them, changed
-        changes.append(change)
-    return replace(plan, changes=tuple(changes))
+            if isinstance(node, Entry) and node.mode is not None:
+                found[change.path] = node.mode
+    return found
 
 
 def _is_file(entry: Entry | None) -> bool:

@@ -188,6 +188,7 @@ class Deploying:
             managed,
             open=planned.sealing.open,
             kept=planned.kept,
+            modes=planned.modes,
             whole=whole,
         )
         target = self._planning.target(runtime, environment)

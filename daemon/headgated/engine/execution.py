@@ -56,6 +56,8 @@ class Work:
     """Puts secrets into the content of a file that has a seal."""
     kept: Mapping[bytes, bytes] = field(default_factory=dict)
     """Contents, by digest, that history is to keep in place of what the target has."""
+    modes: Mapping[bytes, int] = field(default_factory=dict)
+    """What new files get, by path, whose mode is not ours to say afterwards."""
     whole: bool = False
     """Exchange the whole directory (strategy atomic) instead of file by file."""
 
@@ -90,7 +92,7 @@ def execute(
     if not changes:
         history.commit(intent_of(work, token))
         return ()
-    what = steps(changes, token)
+    what = steps([_with_mode(change, work.modes) for change in changes], token)
     directories = sorted({parent(change.path) for change in changes})
     total = len(changes)
     way = target.whole(token) if work.whole else target
@@ -122,6 +124,13 @@ def execute(
     if notes and not work.whole:
         target.tidy_later(directories, token)
     return notes
+
+
+def _with_mode(change: Change, modes: Mapping[bytes, int]) -> Change:
+    mode = modes.get(change.path)
+    if mode is None or change.wanted is None:
+        return change
+    return replace(change, wanted=replace(change.wanted, mode=mode))
 
 
 def _keep(history: History, target: Target, work: Work, progress: Progress) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 from headgated.core.environment import Environment
 from headgated.core.errors import DeploymentFailedError, SourceMovedError, TargetMovedError
 from headgated.core.paths import escape, parent, unescape
-from headgated.core.plan import Plan, affected, everything, make_plan, with_modes
+from headgated.core.plan import Plan, affected, everything, make_plan, new_modes
 from headgated.core.render import Renderer
 from headgated.core.safety import ACCEPTABLE, Verdict, emptied, mass_removal, source_halt
 from headgated.core.sealing import NO_SECRETS, Sealing
@@ -68,6 +68,8 @@ class Planned:
     """Contents of what is overwritten, by digest, that history is to keep in place of what the target has."""
     observed: Plan | None = None
     """The plan as the target was seen; None: the same."""
+    modes: Mapping[bytes, int] = field(default_factory=dict)
+    """What new files get, by path, whose mode is not ours to say afterwards."""
 
     @property
     def seen(self) -> Plan:
@@ -323,13 +325,14 @@ class Planning:
         wanted: Wanted | None = None,
     ) -> Planned:
         """Return a plan with all that it takes to carry it out, and no secret in what is kept of it."""
+        modes: Mapping[bytes, int] = {}
         if environment.policies.mode == "keep":
             layered = runtime.wanted.layered if runtime.wanted is not None else EMPTY
-            plan = with_modes(plan, layered if wanted is None else wanted.layered)
+            modes = new_modes(plan, layered if wanted is None else wanted.layered)
         secrecy, read = self.secrecy, self.target(runtime, environment).read
         sealing = runtime.sealing if wanted is not None else secrecy.sealing_for(runtime, environment, plan)
         concealer = secrecy.concealer(runtime, sealing, read, self.stream_above)
-        return Planned(concealer.plan(plan), content, wanted, sealing, concealer.kept, plan)
+        return Planned(concealer.plan(plan), content, wanted, sealing, concealer.kept, plan, modes)
 
     def _plan(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from headgated.core.hold import lifts, rejected
+import hashlib
+
+from headgated.core.hold import ABSENT, lifts, rejected
 from headgated.core.plan import Change
-from headgated.core.tree import Entry, Kind, build
+from headgated.core.tree import Entry, Kind, build, encode
 
 ONE, TWO, THREE = (Entry(Kind.FILE, 0o644, bytes([n]) * 32, n) for n in (1, 2, 3))
 FOLDER = Entry(Kind.DIRECTORY, 0o755)
@@ -31,6 +33,21 @@ def test_mode_and_link_count_and_owner_does_not() -> None:
     assert not lifts(refused, build({b"a": owned, b"l": Entry(Kind.SYMLINK, target=b"y")}))
     wider = Entry(Kind.FILE, 0o600, TWO.digest, TWO.size)
     assert lifts(refused, build({b"a": wider, b"l": Entry(Kind.SYMLINK, target=b"y")}))
+
+
+def test_mode_that_is_not_ours_to_say_is_as_good_as_any() -> None:
+    unsaid = Entry(Kind.FILE, None, TWO.digest, TWO.size)
+    for refused in (rejected([[Change(b"a", ONE, TWO)]]), rejected([[Change(b"a", ONE, unsaid)]])):
+        assert not lifts(refused, build({b"a": TWO}))
+        assert not lifts(refused, build({b"a": unsaid}))
+        assert lifts(refused, build({b"a": THREE}))
+        assert lifts(refused, build({b"a": Entry(Kind.FILE, None, ONE.digest, ONE.size)}))
+
+
+def test_hold_of_an_earlier_version_stays() -> None:
+    written = {"a": hashlib.sha256(encode(b"", TWO, TWO.digest)).hexdigest(), "b": ABSENT}
+    assert not lifts(written, build({b"a": TWO}))
+    assert lifts(written, build({b"a": ONE, b"b": ONE}))
 
 
 def test_newest_undone_content_is_what_was_rejected() -> None:

@@ -19,6 +19,7 @@ from headgated.core.errors import (
     NotFoundError,
     RefusedError,
 )
+from headgated.core.hold import lifts
 
 
 @pytest.fixture
@@ -278,3 +279,25 @@ def test_mode_that_is_none_is_refused(deployer: ConfigurationDeployer, source: P
         with pytest.raises(InvalidRequestError) as caught:
             deployer.change_environment("web", lambda e: replace(e, policies=replace(e.policies, mode=wrong)))  # noqa: B023
         assert [fault.field for fault in caught.value.faults] == ["policies.mode"]
+
+
+def test_hold_stays_whatever_policy_there_is_for_modes(
+    deployer: ConfigurationDeployer, source: Path, target: Path
+) -> None:
+    web(deployer, source, target)
+    deployer.change_environment("web", lambda e: replace(e, policies=replace(e.policies, mode="keep")))
+    deployer.deploy_configuration("web")
+    (source / "b").write_text("wrong\n")
+    (source / "new").write_text("wrong too\n")
+    deployer.rollback_deployment(deployer.deploy_configuration("web").deployment_id)
+    hold, runtime = deployer.get_environment_config("web").hold, deployer.runtime("web")
+    assert hold is not None
+    environment = deployer.get_environment_config("web")
+    for policy in ("keep", "source", "keep"):
+        deployer.change_environment("web", lambda e: replace(e, policies=replace(e.policies, mode=policy)))  # noqa: B023
+        environment = deployer.get_environment_config("web")
+        assert not lifts(hold.rejected, deployer.planning.read(runtime, environment).tree)
+    (source / "b").write_text("mended\n")
+    (source / "new").unlink()
+    deployer.planning.look_anew(environment)
+    assert lifts(hold.rejected, deployer.planning.read(runtime, environment).tree)
