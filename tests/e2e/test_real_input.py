@@ -9,11 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.e2e.harness import SYNCED, Daemon, eventually, running, same, state_of, tree_of
+from tests.e2e.harness import SUCCESS, SYNCED, Daemon, eventually, running, same, state_of, tree_of
 from tests.guard.counting import in_memory
 from tests.torture.scale import times
 
 from headgate import Client
+from headgate.v1.deployment_pb2 import ConfigDeployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -52,12 +53,19 @@ def test_copy_of_etc_arrives_edits_arrive_alone_and_rollback_restores(daemon: Da
     edited = source / "passwd"
     edited.write_bytes(edited.read_bytes() + b"# edited\n")
     eventually(lambda: (target / "passwd").read_bytes() == edited.read_bytes())
-    second = eventually(lambda: next(r for r in client.list_deployments("etc") if r.deployment_id != first))
+    second = eventually(lambda: finished_after(client, first))
+    assert second is not None
     record = client.get_deployment(second.deployment_id)
     assert [change.path for change in record.changes.modified] == ["passwd"]
     assert record.changes.added_count == record.changes.removed_count == 0
     client.wait_for_deployment(client.rollback(second.deployment_id).deployment_id)
     assert tree_of(target) == expected
+
+
+def finished_after(client: Client, first: str) -> ConfigDeployment | None:
+    """Return the newest deployment, if it is another one than the first and has succeeded."""
+    newest = next(client.list_deployments("etc"))
+    return newest if newest.deployment_id != first and newest.status == SUCCESS else None
 
 
 def is_ignored(path: str) -> bool:
