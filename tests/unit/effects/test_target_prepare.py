@@ -280,6 +280,17 @@ def test_file_size_limit_is_an_error_that_leaves_nothing(root: Path) -> None:
     assert look(root) == WORLD
 
 
+def limit_with_free(count: int) -> int:
+    """Return below which number so many descriptors are free: the kernel's limit is one of numbers, and others may lie above gaps."""
+    listed = {int(name) for name in os.listdir("/proc/self/fd")}
+    taken = {number for number in listed if os.path.lexists(f"/proc/self/fd/{number}")}
+    limit, free = 0, 0
+    while free < count or limit in taken:
+        free += limit not in taken
+        limit += 1
+    return limit
+
+
 def test_too_few_descriptors_are_an_error_that_leaves_nothing(root: Path) -> None:
     after = {**WORLD, b"d/e/y": F(b"new"), b"f": F(b"new"), b"d/x": F(b"new")}
     target = Target(str(root))
@@ -288,7 +299,7 @@ def test_too_few_descriptors_are_an_error_that_leaves_nothing(root: Path) -> Non
     def work(say: Callable[[bytes], None]) -> None:
         reasons = set()
         for more in range(6):
-            spare = len(os.listdir("/proc/self/fd")) - 1 + more
+            spare = limit_with_free(more)
             resource.setrlimit(resource.RLIMIT_NOFILE, (spare, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
             try:
                 target.stage(plan, reader(after))
