@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
-from tests.e2e.harness import FAILED, SUCCESS, Daemon, eventually, running
+from tests.e2e.harness import FAILED, SUCCESS, Daemon, eventually, running, same, tree_of
 
 from headgate import Client
 
@@ -24,7 +25,9 @@ def daemon() -> Iterator[Daemon]:
         yield daemon
 
 
-def create(daemon: Daemon, client: Client, name: str, *, hangs: bool, auto_sync: bool = True) -> None:
+def create(
+    daemon: Daemon, client: Client, name: str, *, hangs: bool, auto_sync: bool = True, **policies: object
+) -> None:
     source = daemon.home / f"source-{name}"
     source.mkdir()
     (source / "a").write_text("one\n")
@@ -34,7 +37,7 @@ def create(daemon: Daemon, client: Client, name: str, *, hangs: bool, auto_sync:
         config_path=str(daemon.home / name),
         sources=[str(source)],
         auto_sync=auto_sync,
-        policies={"reloads": ("hangs",)} if hangs else {},
+        policies={**policies, **({"reloads": ("hangs",)} if hangs else {})},
     )
 
 
@@ -49,6 +52,32 @@ def test_many_that_wait_leave_room_for_others_and_for_a_stop(daemon: Daemon) -> 
         eventually((daemon.home / "web" / "a").exists)
         assert client.wait_for_deployment(client.deploy("web").deployment_id, 30).status == SUCCESS
     assert daemon.stop() == 0  # In less time than systemd gives it: `stop` waits for no more.
+
+
+@pytest.mark.parametrize("strategy", ["in-place", "atomic"])
+def test_what_is_still_being_checked_is_cancelled_and_nothing_has_changed(
+    daemon: Daemon, strategy: str
+) -> None:
+    source, target, tries = (daemon.home / name for name in ("source-web", "web", "web.tries"))
+    with daemon.client() as client:
+        create(daemon, client, "web", hangs=False, auto_sync=False, strategy=strategy)
+        client.wait_for_deployment(client.deploy("web").deployment_id, 20)
+        before, beside = tree_of(target), os.listdir(daemon.home)
+        (source / "a").write_text("two\n")
+        (source / "new").mkdir()
+        (source / "new" / "b").write_text("b\n")
+        client.update_environment("web", policies={"checks": ("hangs",)})
+        asked = client.deploy("web").deployment_id
+        eventually(tries.exists)
+        client.cancel_deployment(asked)
+        done = client.wait_for_deployment(asked, 20)
+        assert (done.status, done.error.reason) == (FAILED, "CANCELLED")
+        assert not done.HasField("applied_at")
+        assert tree_of(target) == before
+        assert sorted(os.listdir(daemon.home)) == sorted([*beside, tries.name])
+        client.update_environment("web", policies={"checks": ()})
+        assert client.wait_for_deployment(client.deploy("web").deployment_id, 20).status == SUCCESS
+        assert same(source, target)
 
 
 def test_what_auto_sync_or_a_restart_began_can_be_cancelled_too(daemon: Daemon) -> None:

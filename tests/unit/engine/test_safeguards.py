@@ -17,11 +17,12 @@ from headgated import ConfigurationDeployer, DeploymentStatus
 from headgated.core import config
 from headgated.core.config import Settings
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, Trigger
-from headgated.core.environment import Environment
+from headgated.core.environment import Environment, Strategy
 from headgated.core.errors import DeploymentFailedError, InvalidRequestError, RefusedError
 from headgated.core.orders import Caller, DeployOrder
 from headgated.effects.scan import ScanEndedError
 from headgated.engine.following import TakenBackError
+from headgated.engine.jobs import Job
 from headgated.engine.overview import view
 from headgated.engine.syncing import Syncing, SyncOutcome
 from headgated.engine.views import SyncState
@@ -35,6 +36,9 @@ argv = ["sh", "-c", "echo that is wrong; exit 2"]
 argv = ["sh", "-c", "cd {staged} && find . | sort && cat {changed} && cat a foreign"]
 [commands.notes]
 argv = ["sh", "-c", "echo {deployment_id} $(cat {changed}) >> {target}.reloaded"]
+[commands.waits]
+argv = ["sh", "-c", "echo x >> {target}.tries; exec sleep 300"]
+timeout = "10m"
 [commands.gate]
 argv = ["sh", "-c", "echo x >> {target}.tries; test -e {target}.open"]
 [checks.ports]
@@ -70,16 +74,22 @@ class Site:
         self.home, self.source, self.target = home, home / "source", home / "target"
         self.source.mkdir(exist_ok=True)
         (home / "schema.json").write_text(SCHEMA)
+        self.listen: Callable[[ConfigDeployment], None] = lambda _record: None
         self.settings: Settings = config.parse(commands.replace("SCHEMA", str(home / "schema.json")))
         self.start()
 
     def start(self) -> None:
         """Open the state, as a daemon that starts does."""
-        self.deployer = ConfigurationDeployer(self.home / "state", settings=self.settings)
+        self.deployer = ConfigurationDeployer(
+            self.home / "state", settings=self.settings, on_deployment=self._told
+        )
         parts = self.deployer
         self.syncing = Syncing(
             parts.environments, parts.planning, parts.deploying, parts.ledger, lambda _name: None
         )
+
+    def _told(self, record: ConfigDeployment) -> None:
+        self.listen(record)
 
     def restart(self) -> None:
         self.deployer.close()
@@ -460,6 +470,89 @@ def test_first_deployment_that_is_not_well_leaves_nothing(site: Site) -> None:
     with pytest.raises(TakenBackError):
         site.deploy()
     assert list(site.target.iterdir()) == []
+
+
+def seen_at(site: Site) -> dict[str, object]:
+    """Everything in and beside the target: temporaries would be there too."""
+    found: dict[str, object] = {}
+    for path in (*site.home.glob(".*"), site.target, *site.target.rglob("*")):
+        status = path.lstat()
+        content = (path.read_bytes(), status.st_mtime_ns) if path.is_file() else ()
+        found[str(path)] = (status.st_ino, status.st_mode, *content)
+    return found
+
+
+def deployed_twice(site: Site, strategy: Strategy) -> dict[str, object]:
+    """Deploy something, then ask the source for a changed, a new and a removed file; returns what the target is before that is deployed."""
+    (site.source / "old").write_text("old\n")
+    site.create(strategy=strategy)
+    site.deploy()
+    (site.target / "foreign").write_text("theirs\n")
+    before = seen_at(site)
+    (site.source / "old").unlink()
+    (site.source / "site").mkdir()
+    (site.source / "site" / "new").write_text("new\n")
+    site.write(a="two\n")
+    return before
+
+
+def came_to_nothing(site: Site, job: Job, before: dict[str, object]) -> None:
+    """A cancelled deployment is on record as that, the target is what it was, and the next deployment does it all."""
+    record = site.deployer.ledger.get(job.record.deployment_id)
+    assert record.error is not None
+    assert (record.status, record.error.reason) == (DeploymentStatus.FAILED, "CANCELLED")
+    assert record.applied_at is None
+    assert seen_at(site) == before
+    assert not (site.home / "state" / "checks").exists() or not list(
+        (site.home / "state" / "checks").iterdir()
+    )
+    site.set(checks=())
+    assert site.deploy().status == DeploymentStatus.SUCCESS
+    assert (site.read("a"), site.read("site/new"), site.read("foreign")) == ("two\n", "new\n", "theirs\n")
+    assert not (site.target / "old").exists()
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_cancelling_while_a_check_runs_leaves_the_target_as_it_is(site: Site, strategy: Strategy) -> None:
+    before = deployed_twice(site, strategy)
+    site.set(checks=("waits", "passes"))
+    job = site.deployer.jobs.prepare(DeployOrder("web"), Caller("somebody"))
+    caught: list[DeploymentFailedError] = []
+
+    def run() -> None:
+        try:
+            site.deployer.jobs.run(job)
+        except DeploymentFailedError as error:
+            caught.append(error)
+
+    with running(run):
+        try:
+            assert eventually(lambda: site.tries() == 1)
+            assert seen_at(site) != before, "what is new lies there already"
+        finally:
+            job.cancelled.set()
+    assert [error.reason for error in caught] == ["CANCELLED"]
+    came_to_nothing(site, job, before)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("step", ["stage", "keep"])
+def test_cancelling_before_the_commit_leaves_the_target_as_it_is(
+    site: Site, strategy: Strategy, step: str
+) -> None:
+    before = deployed_twice(site, strategy)
+    job = site.deployer.jobs.prepare(DeployOrder("web"), Caller("somebody"))
+
+    def listen(record: ConfigDeployment) -> None:
+        if record.progress is not None and record.progress.step == step:
+            job.cancelled.set()
+
+    site.listen = listen
+    with pytest.raises(DeploymentFailedError) as caught:
+        site.deployer.jobs.run(job)
+    assert caught.value.reason == "CANCELLED"
+    site.listen = lambda _record: None
+    came_to_nothing(site, job, before)
 
 
 def test_cancelling_after_it_was_applied_takes_it_back(site: Site) -> None:
