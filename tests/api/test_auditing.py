@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +73,41 @@ async def test_entry_says_why_for_whom_and_what_came_of_it(filled: Served) -> No
     assert verdict.head_digest == filled.audit.head.digest
 
 
-async def test_change_is_on_disk_before_it_begins(filled: Served) -> None:
+def strace_works() -> bool:
+    return (
+        shutil.which("strace") is not None
+        and not subprocess.run(
+            ["strace", "-f", "-qq", "-o", os.devnull, "true"], check=False, capture_output=True
+        ).returncode
+    )
+
+
+@pytest.mark.skipif(not strace_works(), reason="strace is not installed, or may not trace here")
+def test_change_is_on_disk_before_it_begins(tmp_path: Path) -> None:
+    program = f"""
+import asyncio, os
+from pathlib import Path
+from headgated.api.auditing import Auditor
+from headgated.core.orders import Caller
+from headgated.effects.audit_log import AuditLog
+
+async def work():
+    os.access("/work/begins", os.F_OK)
+
+os.access("/asked", os.F_OK)
+asyncio.run(Auditor(AuditLog(Path({str(tmp_path)!r}))).carry_out(Caller("ann"), "Deploy", None, work()))
+"""
+    report = tmp_path / "trace"
+    calls = "trace=access,write,fsync,fdatasync"
+    command = ["strace", "-f", "-qq", "-y", "-e", calls, "-o", str(report), sys.executable, "-c", program]
+    subprocess.run(command, check=True)
+    asked, begun = report.read_text().split('"/asked"')[1].split('"/work/begins"')
+    log = re.escape(str(tmp_path / "audit.jsonl"))
+    assert re.search(rf"write\(\d+<{log}>.*\n(?:.*\n)*?.*f(?:data)?sync\(\d+<{log}>", asked), asked
+    assert re.search(rf"write\(\d+<{log}>", begun), "what came of it is written after it was done"
+
+
+async def test_change_is_written_before_it_begins(filled: Served) -> None:
     filled.control.open.clear()
     call = raw_call(filled, "DeploymentService/Deploy", b"\n\x03web")
     await wait_until(lambda: any(asked[0] == "deploy" for asked in filled.control.asked))

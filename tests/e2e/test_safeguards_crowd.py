@@ -26,7 +26,13 @@ def daemon() -> Iterator[Daemon]:
 
 
 def create(
-    daemon: Daemon, client: Client, name: str, *, hangs: bool, auto_sync: bool = True, **policies: object
+    daemon: Daemon,
+    client: Client,
+    name: str,
+    *,
+    hangs: bool,
+    auto_sync: bool = True,
+    strategy: str = "in-place",
 ) -> None:
     source = daemon.home / f"source-{name}"
     source.mkdir()
@@ -37,7 +43,7 @@ def create(
         config_path=str(daemon.home / name),
         sources=[str(source)],
         auto_sync=auto_sync,
-        policies={**policies, **({"reloads": ("hangs",)} if hangs else {})},
+        policies={"strategy": strategy, "reloads": ("hangs",) if hangs else ()},
     )
 
 
