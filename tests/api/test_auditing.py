@@ -14,14 +14,17 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.api.conftest import Served, wait_until
+from tests.api.conftest import Served, audit_in, wait_until
 from tests.api.memory import deployment, environment
 from tests.api.test_guard import CHANGES, VALID, outcome, raw_call
 from tests.api.test_roles import mine, only
 
 from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2
+from headgated.api.auditing import Auditor
 from headgated.core.errors import RefusedError
+from headgated.core.orders import Caller
 from headgated.core.roles import Role
+from headgated.effects.audit_log import AuditLog
 
 
 def entries(served: Served) -> list[dict[str, Any]]:
@@ -162,6 +165,71 @@ async def test_refused_calls_are_written_and_a_flood_of_them_is_counted(filled: 
     assert refused[0]["outcome"]["code"] == "PERMISSION_DENIED"
     assert refused[-1]["omitted"] + len(refused) == 61
     assert not any(asked[0] == "deploy" for asked in filled.control.asked)
+
+
+def refuse(auditor: Auditor, user: str, times: int = 1) -> None:
+    for _ in range(times):
+        auditor.refused(Caller(user, uid=1), "Deploy", None, RefusedError("no", reason="FORBIDDEN"))
+
+
+def told_of(log: AuditLog, user: str) -> tuple[int, list[int]]:
+    """Return how many refusals of a user the log tells of in all, and how many each line says were left out."""
+    lines = [entry for entry in log.newest(10_000)[::-1] if entry["user"] == user]
+    omitted = [entry.get("omitted", 0) for entry in lines]
+    return sum(omitted) + sum("method" in entry for entry in lines), omitted
+
+
+async def test_flood_of_refusals_that_ends_is_owned_up_to_soon(short_dir: Path) -> None:
+    log = audit_in(short_dir)
+    auditor = Auditor(log, pace=5)
+    refuse(auditor, "eve", 500)
+    await wait_until(lambda: told_of(log, "eve")[0] == 500)
+    assert told_of(log, "eve")[1] == [0] * 20 + [480]
+    (last,) = log.newest(1)
+    assert (last["phase"], last["from"], "method" in last) == ("refused", "socket", False)
+    await auditor.finish()
+    assert told_of(log, "eve")[0] == 500, "it is told once"
+    log.close()
+
+
+async def test_flood_of_refusals_that_goes_on_is_owned_up_to_at_its_pace(short_dir: Path) -> None:
+    log = audit_in(short_dir)
+    auditor, loop, asked = Auditor(log, pace=20), asyncio.get_running_loop(), 0
+    began = loop.time()
+    while loop.time() < began + 1:
+        refuse(auditor, "eve")
+        asked += 1
+        await asyncio.sleep(0)
+    await auditor.finish()
+    lines = len(told_of(log, "eve")[1])
+    assert lines <= 20 + 20 * (loop.time() - began) + 1
+    assert told_of(log, "eve")[0] == asked
+    log.close()
+
+
+async def test_what_was_left_out_is_written_when_the_daemon_stops(short_dir: Path) -> None:
+    log = audit_in(short_dir)
+    auditor = Auditor(log)
+    refuse(auditor, "eve", 30)
+    refuse(auditor, "mallory", 21)
+    refuse(auditor, "ann", 1)
+    await auditor.finish()
+    assert [told_of(log, user)[0] for user in ("eve", "mallory", "ann")] == [30, 21, 1]
+    assert log.verify() == (20 + 1 + 20 + 1 + 1, [])
+    log.close()
+
+
+async def test_nothing_is_lost_where_too_many_users_are_refused(short_dir: Path) -> None:
+    log = audit_in(short_dir)
+    auditor = Auditor(log, pace=0.0001)
+    refuse(auditor, "eve", 30)
+    for number in range(1000):
+        refuse(auditor, f"user-{number}")
+        await wait_until(lambda: len(auditor._pending) < 100)
+    await wait_until(lambda: told_of(log, "eve")[0] == 30)
+    assert len(auditor._patience) == 1000
+    await auditor.finish()
+    log.close()
 
 
 async def test_no_value_gets_into_the_log(filled: Served, short_dir: Path) -> None:

@@ -90,6 +90,8 @@ class FakeDaemon:
     revision: int = 1000
     changed: list[str] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
+    refusals: list[daemon_pb2.AuditEntry] = field(default_factory=list)
+    """What the audit log holds besides seven orders, oldest first."""
     pieces: list[bytes] = field(default_factory=list)
     torn: bool = False
     """An export ends with an error after its pieces."""
@@ -563,7 +565,8 @@ class Daemon(daemon_pb2_grpc.DaemonServiceServicer):
             for number in range(first, last)
         ]
         return daemon_pb2.ListAuditResponse(
-            entries=entries[::-1], next_page_token=str(first) if first > 1 else ""
+            entries=[*self.daemon.refusals[::-1], *entries[::-1]],
+            next_page_token=str(first) if first > 1 else "",
         )
 
     def CollectHistory(

@@ -49,7 +49,7 @@ def list_(session: Session, *, limit: int, everything: bool) -> None:
             _what(entry),
             entry.deployment_id or entry.environment,
             entry.code,
-            entry.message or entry.reason,
+            _why(entry),
         ]
         for entry in found
     ]
@@ -91,7 +91,16 @@ def verify(session: Session) -> None:
 def _what(entry: AuditEntry) -> str:
     if entry.phase == "answered":
         return f"answer to {entry.call}"
-    return f"{entry.method} refused" if entry.phase == "refused" else entry.method or entry.phase
+    if entry.phase == "refused":
+        return f"{entry.method} refused" if entry.method else "more refused"
+    return entry.method or entry.phase
+
+
+def _why(entry: AuditEntry) -> str:
+    """Return what came of it or why it was asked for, and how many like it are not in the log."""
+    why = entry.message or entry.reason
+    omitted = f"{entry.omitted} refusal(s) before this are not listed" if entry.omitted else ""
+    return "; ".join(filter(None, (omitted, why)))
 
 
 def _record(entry: AuditEntry) -> dict[str, Any]:

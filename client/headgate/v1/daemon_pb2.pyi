@@ -414,7 +414,7 @@ class AuditEntry(_message.Message):
     message: _builtins.str
     """What went wrong."""
     omitted: _builtins.int
-    """How many refusals of this user were not written before this one."""
+    """How many refusals of this user were not written before this entry. A refusal without a method tells only of those."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property

@@ -2,7 +2,8 @@
 
 A call that may change something is on disk before it begins ("asked"), or it does not begin; what came of it follows ("answered", with the
 number of the first). Calls that are refused for want of a role are one line ("refused"), reads too; of somebody who is refused all the time
-only some are written, with how many were not. No value of a variable is ever written, nor any text of a request besides those named below.
+only some are written, with how many were not: by the next refusal that is written, or seconds later by a line of its own, at the latest when the
+daemon stops. No value of a variable is ever written, nor any text of a request besides those named below.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _WORDS = ("reason", "on_behalf_of", "request_id")
 _WORD = 1000
 _MESSAGE = 500
 _BURST, _PER_SECOND, _USERS, _PENDING = 20.0, 0.2, 1000, 200
+_A_LITTLE = 0.1
+"""Seconds after which, at the earliest, is looked whether a line may be written: so that no rounding makes it once more in vain."""
 
 
 class Auditor:
@@ -38,10 +41,14 @@ class Auditor:
     Args:
         log: where to write.
         problems: where to say, and take back, that it cannot be written.
+        pace: refusals of one user that are written each second, where he is refused all the time.
     """
 
-    def __init__(self, log: AuditLog, problems: list[Problem] | None = None) -> None:
+    def __init__(
+        self, log: AuditLog, problems: list[Problem] | None = None, *, pace: float = _PER_SECOND
+    ) -> None:
         self._log, self._problems = log, problems if problems is not None else []
+        self._pace = pace
         self._told: Problem | None = None
         self._patience: dict[str, _Patience] = {}
         self._pending: set[asyncio.Task[None]] = set()
@@ -68,23 +75,62 @@ class Auditor:
 
     def refused(self, caller: Caller, method: str, request: object, error: HeadgateError) -> None:
         """Note that a call was refused; does not wait."""
-        patience = self._patience.setdefault(caller.user, _Patience())
-        if len(self._patience) > _USERS:
-            self._patience.clear()
-        if not patience.allows() or len(self._pending) >= _PENDING:
-            patience.omitted += 1
+        patience = self._patience_with(caller)
+        if len(self._pending) >= _PENDING or not patience.allows():
+            self._omit(patience)
             return
         entry = {"phase": "refused", **_call(caller, method, request), "outcome": _failure(error)}
         if patience.omitted:
             entry["omitted"], patience.omitted = patience.omitted, 0
+        self._begin(entry)
+
+    async def finish(self) -> None:
+        """Write what was left out so far, and wait until everything is written."""
+        for patience in self._patience.values():
+            self._own_up(patience)
+        if self._pending:
+            await asyncio.wait(tuple(self._pending))
+
+    def _patience_with(self, caller: Caller) -> _Patience:
+        """Return the patience with a user. Of too many users who was not refused for longest is forgotten."""
+        patience = self._patience.pop(caller.user, None) or _Patience(caller, self._pace)
+        self._patience[caller.user] = patience
+        if len(self._patience) > _USERS:
+            self._own_up(self._patience.pop(next(iter(self._patience))))
+        return patience
+
+    def _omit(self, patience: _Patience) -> None:
+        """Count a refusal, to be told with the next one or, where none follows, as soon as one may be written again."""
+        patience.omitted += 1
+        self._own_up_later(patience)
+
+    def _own_up_later(self, patience: _Patience) -> None:
+        if patience.timer is None:
+            loop = asyncio.get_running_loop()
+            patience.timer = loop.call_later(patience.wait(), self._own_up_in_time, patience)
+
+    def _own_up_in_time(self, patience: _Patience) -> None:
+        patience.timer = None
+        if patience.omitted and (len(self._pending) >= _PENDING or not patience.allows()):
+            self._own_up_later(patience)
+        else:
+            self._own_up(patience)
+
+    def _own_up(self, patience: _Patience) -> None:
+        """Write how many refusals of a user were left out, if any were."""
+        if patience.timer is not None:
+            patience.timer.cancel()
+            patience.timer = None
+        if patience.omitted:
+            entry = {"phase": "refused", **_who(patience.caller), "omitted": patience.omitted}
+            patience.omitted = 0
+            self._begin(entry)
+
+    def _begin(self, entry: dict[str, Any]) -> None:
+        """Write an entry beside whatever goes on."""
         task = asyncio.create_task(self._note(entry))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
-
-    async def finish(self) -> None:
-        """Wait until everything is written."""
-        if self._pending:
-            await asyncio.wait(tuple(self._pending))
 
     async def _answered(self, asked: int, outcome: dict[str, str]) -> None:
         await asyncio.shield(
@@ -117,30 +163,37 @@ class Auditor:
 class _Patience:
     """How many more refusals of one user are written: some at once, then one every few seconds."""
 
-    def __init__(self) -> None:
-        self._left, self._since, self.omitted = _BURST, time.monotonic(), 0
+    def __init__(self, caller: Caller, pace: float) -> None:
+        self.caller, self.omitted = caller, 0
+        self.timer: asyncio.TimerHandle | None = None
+        self._left, self._since, self._pace = _BURST, time.monotonic(), pace
 
     def allows(self) -> bool:
+        """Tell whether one may be written now, and count it."""
         now = time.monotonic()
-        self._left = min(_BURST, self._left + (now - self._since) * _PER_SECOND)
+        self._left = min(_BURST, self._left + (now - self._since) * self._pace)
         self._since = now
         if self._left < 1:
             return False
         self._left -= 1
         return True
 
+    def wait(self) -> float:
+        """Return in how many seconds one may be written again, at the earliest."""
+        return max(1 - self._left, 0.0) / self._pace + _A_LITTLE
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
+def _who(caller: Caller) -> dict[str, Any]:
+    origin = caller.origin or ("socket" if caller.uid is not None else "signal")
+    return {"at": _now(), "user": caller.user, "from": origin}
+
+
 def _call(caller: Caller, method: str, request: object) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "at": _now(),
-        "user": caller.user,
-        "from": caller.origin or ("socket" if caller.uid is not None else "signal"),
-        "method": method.rpartition("/")[2],
-    }
+    entry = {**_who(caller), "method": method.rpartition("/")[2]}
     for key in ("uid", "gid", "pid"):
         if (number := getattr(caller, key)) is not None:
             entry[key] = number
