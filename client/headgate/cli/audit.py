@@ -10,7 +10,7 @@ import click
 from headgate.cli.failure import FAILED
 from headgate.cli.moments import moment
 from headgate.cli.session import Session, with_session
-from headgate.cli.table import table
+from headgate.cli.table import Column, table
 from headgate.cli.terminal import Paint, ProgressLine, width
 from headgate.cli.verb import Noun, Verb
 from headgate.filename import shown
@@ -53,8 +53,16 @@ def list_(session: Session, *, limit: int, everything: bool) -> None:
         ]
         for entry in found
     ]
-    headings = ("NUMBER", "AT", "USER", "WHAT", "WHERE", "OUTCOME", "WHY")
-    for line in table(headings, rows, width=width()):
+    columns = (
+        Column("NUMBER"),
+        Column("AT"),
+        Column("USER", least=12),
+        Column("WHAT"),
+        Column("WHERE"),
+        Column("OUTCOME"),
+        Column("WHY", least=12),
+    )
+    for line in table(columns, rows, width=width()):
         click.echo(line)
 
 

@@ -14,7 +14,7 @@ from headgate.cli.deploy import paint_status, status_word
 from headgate.cli.moments import ago, moment, span
 from headgate.cli.session import Session, with_session
 from headgate.cli.steps import step_lines
-from headgate.cli.table import table
+from headgate.cli.table import Column, table
 from headgate.cli.terminal import Paint, width
 from headgate.cli.verb import Verb
 from headgate.filename import shown
@@ -64,8 +64,16 @@ def deployments(
         ]
         for each in found
     ]
-    headings = ("DEPLOYMENT", "ENVIRONMENT", "STATUS", "FILES", "AGE", "BY", "REASON")
-    for line in table(headings, rows, width=width(), styles={2: lambda text: paint_status(text, paint)}):
+    columns = (
+        Column("DEPLOYMENT"),
+        Column("ENVIRONMENT", spare=2),  # It is in the deployment's id too.
+        Column("STATUS", style=lambda text: paint_status(text, paint)),
+        Column("FILES"),
+        Column("AGE"),
+        Column("BY", least=8, spare=1),
+        Column("REASON", least=12),
+    )
+    for line in table(columns, rows, width=width()):
         click.echo(line)
 
 

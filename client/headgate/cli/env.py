@@ -11,7 +11,7 @@ import click
 from headgate.cli.arguments import EnvironmentName
 from headgate.cli.moments import Moment, Span, moment
 from headgate.cli.session import Session, with_session
-from headgate.cli.table import table
+from headgate.cli.table import Column, table
 from headgate.cli.terminal import width
 from headgate.cli.verb import Noun, Verb
 from headgate.filename import shown
@@ -52,7 +52,14 @@ def list_(session: Session) -> None:
         [each["name"], each["type"], _auto(each["auto_sync"]), each["sync"]["state"], each["config_path"]]
         for each in records
     ]
-    for line in table(("NAME", "TYPE", "AUTO-SYNC", "STATE", "TARGET"), rows, width=width()):
+    columns = (
+        Column("NAME"),
+        Column("TYPE"),
+        Column("AUTO-SYNC", spare=1),
+        Column("STATE"),
+        Column("TARGET", least=12),
+    )
+    for line in table(columns, rows, width=width()):
         click.echo(line)
 
 

@@ -10,7 +10,7 @@ import click
 from headgate.cli.failure import FAILED
 from headgate.cli.moments import ago
 from headgate.cli.session import Session, with_session
-from headgate.cli.table import table
+from headgate.cli.table import Column, table
 from headgate.cli.terminal import Paint, width
 from headgate.cli.verb import Verb
 from headgate.filename import shown
@@ -18,8 +18,6 @@ from headgate.filename import shown
 if TYPE_CHECKING:
     from headgate.cli.attention import Concern
     from headgate.v1.daemon_pb2 import GetStatusResponse
-
-_HEADINGS = ("ENVIRONMENT", "TYPE", "STATE", "LAST DEPLOYMENT", "AGE")
 
 
 @click.command("status", cls=Verb)
@@ -108,6 +106,13 @@ def _environments(found: GetStatusResponse, paint: Paint) -> Iterator[str]:
 
     def painted(state: str) -> str:
         colours = {"synced": paint.good, "halted": paint.bad, "failing": paint.bad}
-        return colours.get(state, paint.odd)(state) if state.islower() else state
+        return colours.get(state, paint.odd)(state)
 
-    yield from table(_HEADINGS, rows, width=width(), styles={2: painted})
+    columns = (
+        Column("ENVIRONMENT"),
+        Column("TYPE", spare=3),
+        Column("STATE", style=painted),
+        Column("LAST DEPLOYMENT", spare=1),
+        Column("AGE", spare=2),
+    )
+    yield from table(columns, rows, width=width())

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 import click
 
+from headgate.cli.table import cut
 from headgate.filename import shown
 
 Stream = Literal["stdout", "stderr"]
@@ -88,5 +89,5 @@ class ProgressLine:
     def show(self, text: str) -> None:
         """Put `text` in place of what is there."""
         if self._on:
-            line = shown(text)[: _columns("stderr") - 1]
+            line = cut(shown(text), _columns("stderr") - 1)
             click.echo(f"\r\x1b[K{line}", err=True, nl=False, color=True)

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headgate.cli.failure import exit_code
 from headgate.cli.moments import Moment, Span, ago, moment, span
-from headgate.cli.table import cells, cut, table
+from headgate.cli.table import Column, cells, cut, table
 from headgate.errors import (
     ConflictError,
     ForbiddenError,
@@ -50,31 +50,77 @@ def test_exit_code_is_that_of_the_error(error: Any, code: Any) -> None:
     assert exit_code(error) == code
 
 
+A, B, C = Column("A"), Column("B"), Column("C")
+
+
 def test_table_is_aligned_and_ends_without_blanks() -> None:
-    lines = list(table(("A", "LONG"), [("xx", "1"), ("y", "")]))
+    lines = list(table((A, Column("LONG")), [("xx", "1"), ("y", "")]))
     assert lines == ["A   LONG", "xx  1", "y"]
 
 
-def test_table_fits_the_width_by_cutting_what_is_widest() -> None:
-    lines = list(table(("A", "B", "C"), [("short", "x" * 50, "y" * 30)], width=40))
+def test_table_fits_the_width_by_cutting_what_may_be_cut() -> None:
+    columns = A, Column("B", least=8), Column("C", least=8)
+    lines = list(table(columns, [("s" * 15, "x" * 50, "y" * 30)], width=40))
     assert all(cells(line) <= 40 for line in lines)
-    assert lines[1].startswith("short  ")
+    assert lines[1].startswith("s" * 15 + "  x")
     assert lines[1].count("…") == 2
+    assert list(table(columns, [("s" * 15, "x" * 50, "y" * 30)]))[1].count("…") == 0
+
+
+def test_table_leaves_out_what_can_be_spared_before_a_name_is_cut() -> None:
+    columns = A, Column("B", spare=1), Column("C", spare=2), Column("D")
+    row = ("a" * 10, "b" * 10, "c" * 10, "d" * 10)
+    assert list(table(columns, [row], width=46))[1] == "  ".join(row)
+    assert [line.split() for line in table(columns, [row], width=45)] == [
+        ["A", "B", "D"],
+        [row[0], row[1], row[3]],
+    ]
+    assert [line.split() for line in table(columns, [row], width=22)] == [["A", "D"], [row[0], row[3]]]
+
+
+def test_rows_become_lines_of_their_own_before_a_name_is_cut() -> None:
+    columns = Column("ID"), Column("STATE", spare=1), Column("AGE"), Column("WHY", least=8)
+    rows = [("i" * 24, "well", "5 min", ""), ("j" * 24, "failed", "6 min", "w" * 50)]
+    assert list(table(columns, rows, width=30)) == [
+        "i" * 24,
+        "  state well  age 5 min",
+        "j" * 24,
+        "  state failed  age 6 min",
+        f"  why {'w' * 23}…",
+    ]
+    assert list(table(columns, rows, width=20))[:3] == ["i" * 24, "  state well", "  age 5 min"]
+
+
+def test_name_that_does_not_fit_beside_its_heading_stands_alone() -> None:
+    lines = table((Column("N"), Column("DEPLOYMENT"), C), [("1", "d" * 28, "c" * 9)], width=30)
+    assert list(lines) == ["1", f"  {'d' * 28}", f"  c {'c' * 9}"]
+
+
+@pytest.mark.parametrize("width", [1, 8, 21, 40])
+def test_no_line_is_wider_than_the_terminal_but_for_a_name_by_itself(width: int) -> None:
+    columns = A, Column("B", least=9, style=lambda text: f"<{text}>"), Column("C", spare=1), Column("D")
+    for row in (("日" * 9, "x" * 30, "c", "d"), ("", "", "", ""), ("a", "日本" * 9, "", "d" * 30)):
+        for line in table(columns, [row], width=width):
+            bare = line.replace("<", "").replace(">", "")
+            assert cells(bare) <= width or len(bare.split()) <= 2, bare
 
 
 def test_table_counts_wide_letters_as_the_terminal_does() -> None:
-    lines = list(table(("A", "B"), [("日本", "1"), ("abcd", "2")]))
+    lines = list(table((A, B), [("日本", "1"), ("abcd", "2")]))
     assert lines[1:] == ["日本  1", "abcd  2"]
     assert cells("e\u0301") == 1
+    assert cells("a\u200db\ufe0f") == 2
     assert cut("日本語", 5) == "日本…"
+    assert cut("日" * 200_000, 9) == "日日日日…"
 
 
 def test_table_shows_control_characters() -> None:
-    assert list(table(("A",), [("a\x1bb\n",)]))[1] == r"a\x1bb\x0a"
+    assert list(table((A,), [("a\x1bb\n",)]))[1] == r"a\x1bb\x0a"
 
 
 def test_styles_do_not_move_columns() -> None:
-    lines = list(table(("A", "B"), [("x", "1"), ("yy", "2")], styles={0: lambda text: f"<{text}>"}))
+    styled = Column("A", style=lambda text: f"<{text}>")
+    lines = list(table((styled, B), [("x", "1"), ("yy", "2")]))
     assert lines == ["A   B", "<x>   1", "<yy>  2"]
 
 

@@ -35,6 +35,10 @@ class Terminal:
     def screen(self, *, colours: bool = False) -> str:
         return self._run("capture-pane", "-p", *(["-e"] if colours else []))
 
+    def lines(self) -> list[str]:
+        """Return what was printed, line by line, also where the terminal had to wrap it."""
+        return self._run("capture-pane", "-p", "-J").splitlines()
+
     def shows(self, text: str) -> None:
         until(lambda: text in self.screen(), SLOW)
 
@@ -99,16 +103,28 @@ def test_deployment_shows_that_it_waits_then_its_outcome_in_colour(
 
 @needs_tmux
 @pytest.mark.slow
-def test_tables_fit_a_narrow_terminal(terminal: Callable[[int], Terminal]) -> None:
-    window = terminal(60)
-    window.type("clear; headgate env list; echo code=$?", "Enter")
-    window.shows("code=0")
-    lines = window.screen().split("code=0")[0].splitlines()
-    table = [line for line in lines if line.startswith(("NAME", "canal"))]
-    assert len(table) == 2, lines
-    assert not any(line and not line.startswith(("NAME", "canal", "ready>")) for line in lines), (
-        "nothing is wrapped"
-    )
+@pytest.mark.parametrize("columns", [40, 48, 60, 80, 120])
+def test_tables_fit_the_terminal_and_names_are_whole(
+    terminal: Callable[[int], Terminal], fake: FakeDaemon, columns: int
+) -> None:
+    with fake.client() as client:
+        client.create_environment("web", type="staging", config_path="/srv/web" * 9, sources=["/src"])
+        names = [each.name for each in client.list_environments()]
+        ids = [client.deploy(name, reason="because " * 9).deployment_id for name in names]
+        for deployment_id in ids:
+            client.wait_for_deployment(deployment_id, SLOW)
+    window = terminal(columns)
+    for verb, told in (("env list", names), ("deployments", ids), ("status", [*names, *ids])):
+        window.type(f"clear; headgate {verb}; echo code=$?", "Enter")
+        window.shows("\ncode=0")
+        lines = window.lines()
+        wide = [line for line in lines if len(line) > columns]
+        assert all(line.strip() in told or "headgated" in line for line in wide), wide
+        if verb != "status" or columns >= 80:  # Where there is no room it leaves out the ids.
+            assert set(told) <= {word for line in lines for word in line.split()}, lines
+    window.type("clear; headgate deployments | cat", "Enter")
+    window.shows("DEPLOYMENT")
+    assert sum("because " * 8 in line for line in window.lines()) == 2, "nothing is cut in a pipe"
 
 
 def every_verb(command: click.Command) -> Iterator[click.Command]:
