@@ -12,14 +12,16 @@ import click
 from click.shell_completion import CompletionItem
 
 from headgate.cli.session import Session
+from headgate.cli.table import cut
 from headgate.errors import Fault, HeadgateError
-from headgate.filename import escape
+from headgate.filename import escape, shown
 
 if TYPE_CHECKING:
     from headgate.client import Client
 
 _COMPLETION_SECONDS = 1.0
 _COMPLETED_DEPLOYMENTS = 100
+_LONGEST_HELP = 60
 
 
 class _FromDaemon(click.ParamType[str]):
@@ -34,12 +36,16 @@ class _FromDaemon(click.ParamType[str]):
         """Ask the daemon, for a second at most."""
         try:
             with ctx.ensure_object(Session).client(_COMPLETION_SECONDS) as client:
-                return [item for item in self.known(client) if item.value.startswith(incomplete)]
+                return [
+                    CompletionItem(value, help=_in_a_line(about))
+                    for value, about in self.known(client)
+                    if value.startswith(incomplete)
+                ]
         except HeadgateError:
             return []
 
-    def known(self, client: Client) -> Iterator[CompletionItem[str]]:
-        """Yield what there is."""
+    def known(self, client: Client) -> Iterator[tuple[str, str]]:
+        """Yield what there is, each with what to say about it."""
         raise NotImplementedError
 
 
@@ -48,10 +54,10 @@ class EnvironmentName(_FromDaemon):
 
     name = "name"
 
-    def known(self, client: Client) -> Iterator[CompletionItem[str]]:
+    def known(self, client: Client) -> Iterator[tuple[str, str]]:
         """Yield the names."""
         for each in client.list_environments():
-            yield CompletionItem(each.name, help=each.config_path)
+            yield each.name, each.config_path
 
 
 class DeploymentId(_FromDaemon):
@@ -59,11 +65,16 @@ class DeploymentId(_FromDaemon):
 
     name = "deployment_id"
 
-    def known(self, client: Client) -> Iterator[CompletionItem[str]]:
+    def known(self, client: Client) -> Iterator[tuple[str, str]]:
         """Yield the ids of the newest ones."""
         newest = client.list_deployments(page_size=_COMPLETED_DEPLOYMENTS)
         for each in islice(newest, _COMPLETED_DEPLOYMENTS):
-            yield CompletionItem(each.deployment_id, help=f"{each.deployed_by} {each.reason}".strip())
+            yield each.deployment_id, f"{each.deployed_by} {each.reason}"
+
+
+def _in_a_line(text: str) -> str:
+    """Return what somebody wrote in one line that steers neither the terminal nor the shell, which reads completions by lines."""
+    return cut(shown(" ".join(text.split())), _LONGEST_HELP)
 
 
 def absolute(path: str) -> str:

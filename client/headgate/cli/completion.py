@@ -7,7 +7,24 @@ from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from headgate.cli.verb import Verb
 
-_SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+class _Zsh(ZshComplete):
+    """As click has it, but the file that zsh loads by itself completes each time, not only the first time."""
+
+    source_template = ZshComplete.source_template.replace(
+        "$zsh_eval_context[-1] == loadautofunc", "$funcstack[1] == _%(prog_name)s"
+    )
+
+
+class _Fish(FishComplete):
+    """As click has it, but descriptions are not cut at their first comma, and what is newest stays first."""
+
+    source_template = FishComplete.source_template.replace(
+        'string split "," ', 'string split --max 1 "," '
+    ).replace("complete --no-files", "complete --keep-order --no-files")
+
+
+_SHELLS = {"bash": BashComplete, "zsh": _Zsh, "fish": _Fish}
 
 
 @click.command("completion", cls=Verb)

@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
-from tests.client.conftest import until
+from tests.client.cli.window import SLOW, Terminal, needs_tmux
 
 from headgate.cli.root import headgate
 from headgate.testing import FakeDaemon
-
-needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-SLOW = 30.0  # a busy machine takes its time to start a program
-
-
-class Terminal:
-    """A terminal with a shell in it."""
-
-    def __init__(self, home: Path, address: str, columns: int) -> None:
-        self._server = ["tmux", "-S", str(home / "tmux"), "-f", "/dev/null"]
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        shell = f"env PATH={path} HEADGATE_ADDRESS={address} PS1='ready> ' bash --norc --noprofile"
-        self._run("new-session", "-d", "-x", str(columns), "-y", "30", shell)
-
-    def type(self, *keys: str) -> None:
-        self._run("send-keys", *keys)
-
-    def screen(self, *, colours: bool = False) -> str:
-        return self._run("capture-pane", "-p", *(["-e"] if colours else []))
-
-    def lines(self) -> list[str]:
-        """Return what was printed, line by line, also where the terminal had to wrap it."""
-        return self._run("capture-pane", "-p", "-J").splitlines()
-
-    def shows(self, text: str) -> None:
-        until(lambda: text in self.screen(), SLOW)
-
-    def end(self) -> None:
-        self._run("kill-server")
-
-    def _run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [*self._server, *arguments], capture_output=True, text=True, timeout=30, check=True
-        )
-        return done.stdout
 
 
 @pytest.fixture
