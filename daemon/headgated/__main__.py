@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from headgated.core.config import Settings
-from headgated.core.errors import HeadgateError, RefusedError
+from headgated.core.errors import HeadgateError, InvalidRequestError, RefusedError
 from headgated.effects.accounts import roles_of
 from headgated.effects.config_file import read_config
 from headgated.effects.logs import complain, start_log
@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check_config:
         for doubt in roles_of(settings.grants)[1]:
             print(f"headgated: {doubt}", file=sys.stderr)
-        print("the configuration is right")
+        path = _config(options)
+        print(f"{path} is right" if path is not None else f"there is no {CONFIG}: the defaults hold")
         return 0
     faulthandler.enable()  # Where systemd's watchdog ends it (SIGABRT), the journal shows what every thread was at.
     from headgated.app import App, Places, serve  # noqa: PLC0415 - what follows takes its time to import
@@ -122,7 +123,11 @@ def _settings(options: argparse.Namespace, path: Path | None) -> Settings:
 
 
 def _complain(error: HeadgateError, code: int) -> int:
-    complain(error.message, error.hint)
+    if isinstance(error, InvalidRequestError) and len(error.faults) > 1:
+        faults = [f"{fault.field}: {fault.message}" for fault in error.faults]
+        complain(f"cannot {error.what}: {len(faults)} things are wrong", error.hint, faults)
+    else:
+        complain(error.message, error.hint)
     return code
 
 

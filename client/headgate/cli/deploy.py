@@ -9,11 +9,11 @@ import click
 
 from headgate.cli.arguments import DeploymentId, EnvironmentName, files_for_daemon
 from headgate.cli.changes import change_lines, counts, total
-from headgate.cli.failure import FAILED, say
+from headgate.cli.failure import FAILED, INTERRUPTED, say
 from headgate.cli.moments import Span, moment, span
 from headgate.cli.session import Session, with_session
 from headgate.cli.steps import step_lines
-from headgate.cli.terminal import Paint, ProgressLine
+from headgate.cli.terminal import Paint, ProgressLine, is_terminal
 from headgate.cli.verb import Verb
 from headgate.errors import HeadgateError
 
@@ -129,9 +129,10 @@ def _finished(client: Client, asked: ConfigDeployment, timeout: float) -> Config
                 asked.deployment_id, timeout, on_update=lambda deployment: line.show(_progress(deployment))
             )
     except KeyboardInterrupt:
-        note = f"{asked.deployment_id} goes on: headgate show {asked.deployment_id}"
-        click.echo(f"\nheadgate: interrupted; {note}", err=True)
-        raise
+        name, end = asked.deployment_id, "\n" if is_terminal("stderr") else ""  # The terminal shows ^C.
+        click.echo(f"{end}headgate: interrupted; {name} goes on", err=True)
+        click.echo(f"  try: headgate show {name}; or stop it: headgate cancel {name}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _progress(deployment: ConfigDeployment) -> str:

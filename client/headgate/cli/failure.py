@@ -20,6 +20,7 @@ from headgate.filename import shown
 FAILED = 1
 USAGE = 2
 PLAN_HAS_CHANGES = 8
+INTERRUPTED = 130
 
 _CODES: dict[type[HeadgateError], int] = {
     InvalidRequestError: USAGE,

@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 import click
 
 from headgate import __version__
-from headgate.cli.failure import exit_code, tell
+from headgate.cli.failure import INTERRUPTED, exit_code, tell
 from headgate.cli.verb import Noun
 
-INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
 _VERBS = {

@@ -12,7 +12,7 @@ from headgate.cli.changes import counts, setting_lines
 from headgate.cli.deploy import status_word
 from headgate.cli.moments import moment
 from headgate.cli.session import Session, with_session
-from headgate.cli.terminal import Paint
+from headgate.cli.terminal import Paint, is_terminal
 from headgate.cli.verb import Verb
 from headgate.filename import shown
 
@@ -40,6 +40,8 @@ def watch(session: Session, name: str) -> None:
             tidings.back()
             if changes.is_new(event):
                 _print(session, event)
+            elif changes.begun:
+                tidings.begun(name)
 
 
 class Changes:
@@ -47,28 +49,37 @@ class Changes:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, int]] = {}
-        self._begun = False
+        self.begun = False
+        """The first state has been told; what comes now is new."""
 
     def is_new(self, event: WatchDeploymentsResponse) -> bool:
         """Whether the event is a change of status. The first state is none; a later one is where something differs."""
         from headgate.v1 import environment_pb2 as pb  # noqa: PLC0415 -- brings protobuf
 
         if event.kind == pb.WATCH_EVENT_KIND_SNAPSHOT_END:
-            self._begun = True
+            self.begun = True
             return False
         if event.kind == pb.WATCH_EVENT_KIND_DELETED:
             return False
         deployment = event.deployment
         state = (deployment.status, deployment.attempts)
         before, self._seen[deployment.deployment_id] = self._seen.get(deployment.deployment_id), state
-        return self._begun and before != state
+        return self.begun and before != state
 
 
 class _Tidings:
-    """Says on stderr, once, that the daemon is gone, and once that it is back."""
+    """Says on stderr, to people only, what is watched; and, once each time, that the daemon is gone and that it is back."""
 
     def __init__(self) -> None:
         self._gone = False
+        self._silent = not is_terminal("stderr")
+
+    def begun(self, name: str) -> None:
+        """Say, once, that it has begun: a quiet daemon would show nothing at all."""
+        if not self._silent:
+            what = name or "all environments"
+            click.echo(f"headgate: watching {what}; nothing has happened yet, Ctrl-C ends it", err=True)
+        self._silent = True
 
     def lost(self, error: UnreachableError) -> None:
         """Say that it is gone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headgated.core.config import Settings, parse
-from headgated.core.errors import RefusedError
+from headgated.core.errors import InvalidRequestError, RefusedError
 from headgated.effects.trusted_file import read_trusted
 
 
@@ -18,6 +18,8 @@ def read_config(path: Path) -> Settings:
     """
     try:
         return parse(read_trusted(path).decode())
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"read {path}", error.faults, hint=error.hint) from error
     except UnicodeDecodeError as error:
         raise RefusedError(
             f"cannot read {path}: it is not UTF-8 ({error.reason} at byte {error.start})",

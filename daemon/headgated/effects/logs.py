@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
@@ -60,12 +60,15 @@ def start_log(level: str) -> None:
     logging.captureWarnings(capture=True)
 
 
-def complain(message: str, hint: str = "") -> None:
+def complain(message: str, hint: str = "", details: Iterable[str] = ()) -> None:
     """Say on standard error why the program ends, before or without a log; the journal takes it for an error."""
     mark = f"<{_priority_of(logging.ERROR)}>" if _is_journal() else ""
-    for line in (f"headgated: {message}", f"  try: {hint}" if hint else ""):
-        if line:
-            sys.stderr.write(f"{mark}{line}\n")
+    for line in (
+        f"headgated: {message}",
+        *(f"  {each}" for each in details),
+        *([f"  try: {hint}"] if hint else []),
+    ):
+        sys.stderr.write(f"{mark}{line}\n")
 
 
 class JournalHandler(logging.Handler):

@@ -214,7 +214,9 @@ def test_interrupt_while_waiting_says_that_the_deployment_goes_on(daemon: FakeDa
     terminal.read(lambda shown: "waits" in shown)
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
-    assert "deploy_canal_1700000001 goes on: headgate show deploy_canal_1700000001" in terminal.shown
+    name = "deploy_canal_1700000001"
+    assert f"headgate: interrupted; {name} goes on" in terminal.shown
+    assert f"  try: headgate show {name}; or stop it: headgate cancel {name}" in terminal.shown
     assert "Traceback" not in terminal.shown
 
 

@@ -41,7 +41,8 @@ class Terminal:
 
     def lines(self) -> list[str]:
         """Return what was printed, line by line, also where the terminal had to wrap it."""
-        return self._run("capture-pane", "-p", "-J").splitlines()
+        printed = self._run("capture-pane", "-p", "-J").rstrip()
+        return [line.rstrip() for line in printed.splitlines()]
 
     def shows(self, *texts: str) -> None:
         """Wait until all of this is on the screen; blanks and where lines end do not matter, but for a line that is begun."""
