@@ -18,7 +18,7 @@ class HeadgateError(Exception):
         reason: UPPER_SNAKE_CASE, stable, for machines.
         hint: what to do about it; may be empty.
         paths: every path concerned, escaped for showing.
-        omitted: how many more there are than the daemon could send.
+        omitted: how many more there are than the daemon could send; of an InvalidRequestError, how many more faults.
     """
 
     default_reason = "ERROR"
@@ -45,7 +45,7 @@ class InvalidRequestError(HeadgateError):
 
     Attributes:
         what: what was asked for, as in "cannot {what}".
-        faults: all of them; where there is none, `message` says it all.
+        faults: all of them, but for `omitted`; where there is none, `message` says it all.
     """
 
     default_reason = "INVALID_ARGUMENT"

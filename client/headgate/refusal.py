@@ -67,6 +67,7 @@ class Details:
         self.hint = ""
         self.paths: tuple[str, ...] = ()
         self.omitted = 0
+        self.faults_omitted = 0
         self.faults: tuple[Fault, ...] = ()
 
     @classmethod
@@ -96,8 +97,11 @@ class Details:
                 self.hint = info.metadata.get("hint", "")
                 self.paths = tuple(info.metadata.get("paths", "").splitlines())
                 self.omitted = int(info.metadata.get("paths_omitted") or 0)
+                self.faults_omitted = int(info.metadata.get("faults_omitted") or 0)
             elif detail.Unpack(bad):
                 self.faults = tuple(Fault(each.field, each.description) for each in bad.field_violations)
+        if self.faults_omitted and self.faults and not self.faults[-1].field:
+            self.faults = self.faults[:-1]  # It says how many are left out.
 
 
 def refusal(failure: Failure, what: str, address: Address) -> HeadgateError:
@@ -111,9 +115,11 @@ def refusal(failure: Failure, what: str, address: Address) -> HeadgateError:
     details, code, text = Details.of(failure), failure.code(), failure.details() or ""
     message = text if text.startswith("cannot ") else f"cannot {what}: {text or code.name}"
     if code in _INVALID:
-        return InvalidRequestError(
+        invalid = InvalidRequestError(
             what, details.faults, message=message, reason=details.reason, hint=details.hint
         )
+        invalid.omitted = details.faults_omitted
+        return invalid
     if code in _GONE and (not details.ours or details.reason == STOPPING):
         return _unreachable(text, what, address)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED and not details.ours:

@@ -129,7 +129,10 @@ def test_status_counts_what_it_leaves_out() -> None:
     bad = detail(status_of(ENORMOUS["small faults"]()), BadRequest)
     shown = len(bad.field_violations) - 1
     assert shown > 50
-    assert bad.field_violations[-1].description == f"and {5000 - shown} more"
+    assert bad.field_violations[-1].description == f"and {5000 - shown} more, told when these are mended"
+    assert detail(status_of(ENORMOUS["small faults"]()), ErrorInfo).metadata["faults_omitted"] == str(
+        5000 - shown
+    )
     info = detail(status_of(ENORMOUS["paths"]()), ErrorInfo)
     assert len(info.metadata["paths"].split("\n")) + int(info.metadata["paths_omitted"]) == 5000
 

@@ -49,6 +49,8 @@ class Refusal:
     paths: Iterable[str] = ()
     faults: Iterable[tuple[str, str]] = ()
     details: bool = True
+    omitted: int = 0
+    """Paths for which there was no room."""
 
     def raise_in(self, context: grpc.ServicerContext) -> None:
         if not self.details:
@@ -56,6 +58,8 @@ class Refusal:
         info = error_details_pb2.ErrorInfo(reason=self.reason, domain="headgate")
         info.metadata["hint"] = self.hint
         info.metadata["paths"] = "\n".join(self.paths)
+        if self.omitted:
+            info.metadata["paths_omitted"] = str(self.omitted)
         bad = error_details_pb2.BadRequest()
         for name, why in self.faults:
             bad.field_violations.add(field=name, description=why)

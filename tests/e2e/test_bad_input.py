@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.conftest import Site
 from tests.e2e.harness import Daemon, eventually, running, same
 
+from headgate.errors import InvalidRequestError
+
 pytestmark = pytest.mark.e2e
 
 
@@ -45,6 +47,47 @@ def test_bad_requests_are_told_apart_and_harm_nothing(site: Site) -> None:
         assert "Traceback" not in done.stderr, arguments
         assert same(site.source, site.target), arguments
     assert site.daemon.cli("status").returncode == 0
+
+
+def test_more_faults_than_an_answer_holds_are_counted(site: Site) -> None:
+    home, many = site.daemon.home, 3000
+    variables = [f"bad-{number}" for number in range(many)]
+    options = [part for name in variables for part in ("--var", f"{name}=1")]
+    done = site.daemon.cli(
+        *("env", "create", "x", "--type", "testing", "--target", home / "x", "--source", site.source),
+        *options,
+        check=False,
+    )
+    first, *listed, last = done.stderr.splitlines()
+    assert (done.returncode, first) == (2, "headgate: cannot create environment x: 3000 things are wrong")
+    assert all("environment.variables.bad-" in line for line in listed)
+    assert (
+        last
+        == f"  and {many - len(listed)} more, for which an answer has no room: mend these, then ask again"
+    )
+    with pytest.raises(InvalidRequestError) as caught:
+        site.client.create_environment(
+            "x",
+            type="testing",
+            config_path=str(home / "x"),
+            sources=[str(site.source)],
+            variables=dict.fromkeys(variables, "1"),
+        )
+    assert 10 < len(caught.value.faults) == many - caught.value.omitted
+    assert all(fault.field for fault in caught.value.faults)
+
+
+def test_record_says_how_many_paths_of_an_error_it_leaves_out(site: Site) -> None:
+    done = site.daemon.cli("deploy", "web", *(f"missing/{number}" for number in range(1200)), check=False)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert "(of 1200 paths 1000 are listed)" in lines[0]
+    assert [line for line in lines if line.startswith("  missing/")] == [
+        f"  missing/{number}" for number in range(1000)
+    ]
+    (newest, *_) = site.client.list_deployments("web")
+    assert "(of 1200 paths 1000 are listed)" in newest.error.message
+    assert "missing/999\n" in site.daemon.cli("show", newest.deployment_id).stdout
 
 
 def test_bad_environments_are_refused_with_every_fault(site: Site) -> None:

@@ -195,7 +195,8 @@ def _say_failure(deployment: ConfigDeployment) -> None:
         say(
             HeadgateError(
                 f"{message} ({error.reason})", reason=error.reason, hint=error.hint, paths=error.paths
-            )
+            ),
+            f"headgate show {deployment.deployment_id}",
         )
     elif deployment.rollback_info.rolled_back_by:
         by = deployment.rollback_info.rolled_back_by

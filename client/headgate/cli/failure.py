@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from headgate.cli.terminal import Paint
+from headgate.cli.terminal import Paint, is_terminal
 from headgate.errors import (
     ConflictError,
     ForbiddenError,
@@ -61,19 +61,29 @@ def tell(error: BaseException) -> None:
             _say("cannot read the command line", "an argument is not valid UTF-8", "")
 
 
-def say(error: HeadgateError) -> None:
-    """Say on stderr what an error means: its faults and paths a line each, and the hint."""
-    message, lines = error.message, [f"  {path}" for path in error.paths[:_LISTED_PATHS]]
+def say(error: HeadgateError, rest: str = "") -> None:
+    """Say on stderr what an error means: its faults and paths a line each, and the hint.
+
+    Args:
+        error: what went wrong.
+        rest: what shows the paths that are too many for a terminal.
+    """
+    listed = _LISTED_PATHS if is_terminal("stderr") else len(error.paths)
+    message, lines = error.message, [f"  {path}" for path in error.paths[:listed]]
     if isinstance(error, InvalidRequestError) and len(error.faults) > 1:
-        message = f"cannot {error.what}: {len(error.faults)} things are wrong"
+        message = f"cannot {error.what}: {len(error.faults) + error.omitted} things are wrong"
         lines = [
             f"  {fault.field}: {fault.message}" if fault.field else f"  {fault.message}"
             for fault in error.faults
         ]
-    if more := max(0, len(error.paths) - _LISTED_PATHS) + error.omitted:
-        lines.append(f"  and {more} more")
-    elif len(error.paths) == 1 and error.paths[0] in message:
+    if len(error.paths) == 1 and error.paths[0] in message and not error.omitted:
         lines = []
+    if len(error.paths) > listed:
+        lines.append(f"  and {len(error.paths) - listed} more: {rest or 'a file shows them all (2> FILE)'}")
+    if error.omitted:
+        lines.append(
+            f"  and {error.omitted} more, for which an answer has no room: mend these, then ask again"
+        )
     _print(message, lines, error.hint)
 
 

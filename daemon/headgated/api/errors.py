@@ -57,9 +57,13 @@ def status_of(error: errors.HeadgateError) -> grpc.Status:
     message = shortened(hide(error.message), _MESSAGE)
     hint = shortened(hide(error.hint), _HINT)
     room = _ROOM - len(quote(message)) - len(message.encode()) - len(hint.encode())
-    details: list[Message] = [_info(error, hint, room)]
+    info = _info(error, hint, room)
+    details: list[Message] = [info]
     if isinstance(error, errors.InvalidRequestError):
-        details.append(_bad_request(error.faults, room))
+        request, omitted = _bad_request(error.faults, room)
+        if omitted:
+            info.metadata["faults_omitted"] = str(omitted)
+        details.append(request)
     if isinstance(error, errors.RefusedError):
         details.append(_precondition(error))
     return _status(code_of(error), message, details)
@@ -93,7 +97,8 @@ def _info(error: errors.HeadgateError, hint: str, room: int) -> ErrorInfo:
     return info
 
 
-def _bad_request(faults: tuple[errors.Fault, ...], room: int) -> BadRequest:
+def _bad_request(faults: tuple[errors.Fault, ...], room: int) -> tuple[BadRequest, int]:
+    """Return faults while there is room, and how many there are besides; the last one tells of those to whoever looks at nothing else."""
     shown = [
         (shortened(hide(fault.field), _FIELD), shortened(hide(fault.message), _FAULT)) for fault in faults
     ]
@@ -101,9 +106,10 @@ def _bad_request(faults: tuple[errors.Fault, ...], room: int) -> BadRequest:
     request = BadRequest()
     for field, why in shown[:count]:
         request.field_violations.add(field=field, description=why)
-    if count < len(faults):
-        request.field_violations.add(description=f"and {len(faults) - count} more")
-    return request
+    omitted = len(faults) - count
+    if omitted:
+        request.field_violations.add(description=f"and {omitted} more, told when these are mended")
+    return request, omitted
 
 
 def _precondition(error: errors.HeadgateError) -> PreconditionFailure:

@@ -13,6 +13,10 @@ LISTED_CHANGES = 10_000
 """A record lists at most so many changed files; the counts are always whole, and history has them all."""
 
 
+LISTED_PATHS = 1000
+"""So many paths of an error are kept on record."""
+
+
 class DeploymentStatus(StrEnum):
     """Where a deployment stands."""
 
@@ -120,8 +124,11 @@ class DeploymentError:
 
     @classmethod
     def of(cls, error: HeadgateError) -> DeploymentError:
-        """Return what a record keeps of an error."""
-        return cls(error.reason, error.message, error.hint, error.paths[:1000])
+        """Return what a record keeps of an error; where it concerns too many paths, it says so."""
+        many, message = len(error.paths), error.message
+        if many > LISTED_PATHS:
+            message = f"{message} (of {many} paths {LISTED_PATHS} are listed)"
+        return cls(error.reason, message, error.hint, error.paths[:LISTED_PATHS])
 
 
 @dataclass(frozen=True, slots=True)

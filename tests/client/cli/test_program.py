@@ -14,10 +14,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from tests.client.cli.conftest import Run
 from tests.client.conftest import until
-from tests.client.fake_daemon import FakeDaemon
+from tests.client.fake_daemon import FakeDaemon, Refusal
 
 import headgate
 from headgate.v1 import deployment_pb2 as dp
@@ -218,6 +219,31 @@ def test_interrupt_while_waiting_says_that_the_deployment_goes_on(daemon: FakeDa
     assert f"headgate: interrupted; {name} goes on" in terminal.shown
     assert f"  try: headgate show {name}; or stop it: headgate cancel {name}" in terminal.shown
     assert "Traceback" not in terminal.shown
+
+
+def test_more_paths_than_a_terminal_is_for_are_counted_with_what_shows_them(
+    daemon: FakeDaemon, canal: Any
+) -> None:
+    paths = [f"conf/{number}" for number in range(50)]
+    daemon.outcome = dp.ConfigDeployment(status=dp.DEPLOYMENT_STATUS_FAILED)
+    daemon.outcome.error.reason, daemon.outcome.error.message = "CHECK_FAILED", "cannot deploy: no"
+    daemon.outcome.error.paths.extend(paths)
+    terminal = Terminal(daemon, "deploy", "canal")
+    assert terminal.end() == 1
+    assert "  conf/19\r\n  and 30 more: headgate show deploy_canal_1700000001\r\n" in terminal.shown
+    refusal = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "cannot: no", "R", paths=paths, omitted=7)
+    daemon.failures["Deploy"] += [refusal] * 2
+    terminal = Terminal(daemon, "deploy", "canal")
+    assert terminal.end() == 4
+    assert (
+        "  conf/19\r\n  and 30 more: a file shows them all (2> FILE)\r\n  and 7 more, for which"
+        in terminal.shown
+    )
+    piped = headgate_(daemon, "deploy", "canal").stderr.splitlines()
+    assert piped[-2:] == [
+        "  conf/49",
+        "  and 7 more, for which an answer has no room: mend these, then ask again",
+    ]
 
 
 def watching(daemon: FakeDaemon, *args: Any) -> Any:
