@@ -12,6 +12,10 @@ import re
 _HIDDEN = re.compile(r"[\\\x00-\x1f\x7f\x80-\x9f\u2028\u2029\udc80-\udcff]")
 
 
+_STEERING = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udcff]")
+"""Control characters, and what turns the direction of writing: with it text can look like another."""
+
+
 def escape(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """Return a file name, as the operating system gives it, in the protocol's form."""
     return _HIDDEN.sub(_escape_one, os.fsdecode(path))
@@ -22,7 +26,7 @@ def shown(text: str) -> str:
 
     Backslashes stay as they are: names from the daemon are escaped already.
     """
-    return _HIDDEN.sub(lambda match: "\\" if match[0] == "\\" else _escape_one(match), text)
+    return _STEERING.sub(_escape_one, text)
 
 
 def _escape_one(match: re.Match[str]) -> str:

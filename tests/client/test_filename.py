@@ -32,6 +32,11 @@ def test_path_and_text_are_taken_too() -> None:
     assert escape("\udcff") == r"\xff"
 
 
+def test_text_that_turns_the_direction_of_writing_is_shown() -> None:
+    assert shown("a\u202egpj.b\u2066") == r"a\xe2\x80\xaegpj.b\xe2\x81\xa6"
+    assert shown("שלום é 日本 \\x") == "שלום é 日本 \\x"
+
+
 @given(strategies.binary())
 def test_daemon_reads_back_what_was_escaped(name: Any) -> None:
     assert escape(name) == paths.escape(name)
