@@ -336,7 +336,7 @@ class Environments(environment_pb2_grpc.EnvironmentServiceServicer):
         if name not in self.daemon.environments:
             Refusal(
                 grpc.StatusCode.NOT_FOUND,
-                f"cannot find environment {name}: there is none of that name",
+                f"cannot find environment {name}: there is no environment {name!r}",
                 "ENVIRONMENT_NOT_FOUND",
                 "see which there are: headgate env list",
             ).raise_in(context)
@@ -470,7 +470,7 @@ class Deployments(deployment_pb2_grpc.DeploymentServiceServicer):
         if deployment_id not in self.daemon.deployments:
             Refusal(
                 grpc.StatusCode.NOT_FOUND,
-                f"cannot find deployment {deployment_id}: there is none",
+                f"cannot find deployment {deployment_id}: there is no deployment {deployment_id!r}",
                 "DEPLOYMENT_NOT_FOUND",
             ).raise_in(context)
         return self.daemon.deployments[deployment_id]
@@ -501,7 +501,12 @@ class Deployments(deployment_pb2_grpc.DeploymentServiceServicer):
         self, request: deployment_pb2.CancelDeploymentRequest, context: grpc.ServicerContext
     ) -> deployment_pb2.CancelDeploymentResponse:
         self.daemon.enter(request, context)
-        return deployment_pb2.CancelDeploymentResponse(deployment=self._find(request.deployment_id, context))
+        found = self._find(request.deployment_id, context)
+        answer = deployment_pb2.CancelDeploymentResponse(deployment=found)
+        if found.status == deployment_pb2.DEPLOYMENT_STATUS_IN_PROGRESS:
+            found.status = deployment_pb2.DEPLOYMENT_STATUS_FAILED
+            found.error.reason = "CANCELLED"
+        return answer
 
     def ConfirmDeployment(
         self, request: deployment_pb2.ConfirmDeploymentRequest, context: grpc.ServicerContext

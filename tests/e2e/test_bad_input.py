@@ -27,6 +27,8 @@ BAD_REQUESTS = [
     (["env", "show", "nowhere"], 3, "no environment"),
     (["deploy", "nowhere"], 3, "no environment"),
     (["plan", "nowhere"], 3, "no environment"),
+    (["plan", "wbe"], 3, "(did you mean web?)"),
+    (["rollback", "web"], 3, "web is an environment; its deployments: headgate deployments --env web"),
     (["show", "deploy_web_1"], 3, "deploy_web_1"),
     (["rollback", "deploy_web_1"], 3, "deploy_web_1"),
     (["restore", "nonsense"], 3, "nonsense"),

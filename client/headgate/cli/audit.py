@@ -22,12 +22,12 @@ _VERBS = {"list": "headgate.cli.audit:list_", "verify": "headgate.cli.audit:veri
 _LARGEST_PAGE = 1000
 
 
-@click.group("audit", cls=Noun, verbs=_VERBS)
+@click.group("audit", cls=Noun, verbs=_VERBS, short_help="Read and verify who asked for what.")
 def audit() -> None:
     """Read and verify the log of who asked for what. Takes the role admin."""
 
 
-@click.command("list", cls=Verb)
+@click.command("list", cls=Verb, short_help="List who asked for what.")
 @click.option(
     "-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first."
 )
@@ -66,7 +66,7 @@ def list_(session: Session, *, limit: int, everything: bool) -> None:
         click.echo(line)
 
 
-@click.command("verify", cls=Verb)
+@click.command("verify", cls=Verb, short_help="Find lines that were tampered with.")
 @with_session
 def verify(session: Session) -> None:
     """Find lines that were changed, taken out, put in, moved or cut off. Exits with 1 if there are any.

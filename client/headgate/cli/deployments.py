@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -11,12 +12,14 @@ import click
 from headgate.cli.arguments import DeploymentId, EnvironmentName
 from headgate.cli.changes import change_lines, counts
 from headgate.cli.deploy import paint_status, status_word
+from headgate.cli.failure import say_none
 from headgate.cli.moments import ago, moment, span
 from headgate.cli.session import Session, with_session
 from headgate.cli.steps import step_lines
 from headgate.cli.table import Column, table
 from headgate.cli.terminal import Paint, width
 from headgate.cli.verb import Verb
+from headgate.errors import RefusedError, TimedOutError
 from headgate.filename import shown
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 STATUSES = ("pending", "in_progress", "success", "failed", "rolled_back")
 _LARGEST_PAGE = 1000
+_CANCELLED = "CANCELLED"
+_CANCELLING_SECONDS = 10.0
+"""One that waits for its turn ends when that comes; nobody need wait for it."""
 
 
 @click.command("deployments", cls=Verb)
@@ -51,6 +57,8 @@ def deployments(
 
         session.print_json({"deployments": [deployment_record(each) for each in found]})
         return
+    if not found:
+        say_none(*_nothing(environment, narrowed=bool(statuses)))
     plain, paint = Paint(on=False), Paint.of("stdout")
     rows = [
         [
@@ -77,6 +85,14 @@ def deployments(
         click.echo(line)
 
 
+def _nothing(environment: str, *, narrowed: bool) -> tuple[str, str]:
+    """Return what to say where there are no deployments, and what to do about it."""
+    of = f" of {environment}" if environment else ""
+    if narrowed:
+        return f"there are no such deployments{of}", "leave out --status"
+    return f"there are no deployments{of} yet", f"headgate plan {environment or 'NAME'}"
+
+
 @click.command("show", cls=Verb)
 @click.argument("deployment_id", type=DeploymentId())
 @with_session
@@ -87,20 +103,32 @@ def show(session: Session, deployment_id: str) -> None:
     _print(session, deployment)
 
 
-@click.command("cancel", cls=Verb)
+@click.command("cancel", cls=Verb, short_help="Stop a deployment, or take it back.")
 @click.argument("deployment_id", type=DeploymentId())
 @with_session
 def cancel(session: Session, deployment_id: str) -> None:
     """Stop a deployment that has changed nothing yet, or take it back while its reloads or probes run."""
     with session.client() as client:
-        deployment = client.cancel_deployment(deployment_id)
+        deployment, ended = client.cancel_deployment(deployment_id), False
+        with contextlib.suppress(TimedOutError):
+            deployment, ended = client.wait_for_deployment(deployment_id, _CANCELLING_SECONDS), True
     if session.json:
         _print(session, deployment)
-    else:
-        click.echo(f"{deployment.deployment_id}: cancelled")
+    elif not ended:
+        click.echo(
+            f"{deployment_id}: is being cancelled; see what becomes of it: headgate show {deployment_id}"
+        )
+    elif deployment.error.reason == _CANCELLED:
+        click.echo(f"{deployment_id}: cancelled")
+    if ended and deployment.error.reason != _CANCELLED:
+        status = status_word(deployment, Paint(on=False))
+        raise RefusedError(
+            f"cannot cancel {deployment_id}: it ended meanwhile as {status}",
+            hint=f"headgate show {deployment_id}",
+        )
 
 
-@click.command("confirm", cls=Verb)
+@click.command("confirm", cls=Verb, short_help="Keep what deploy --confirm-within made.")
 @click.argument("deployment_id", type=DeploymentId())
 @with_session
 def confirm(session: Session, deployment_id: str) -> None:

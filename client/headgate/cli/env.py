@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headgate.cli.arguments import EnvironmentName
+from headgate.cli.failure import say_none
 from headgate.cli.moments import Moment, Span, moment
 from headgate.cli.session import Session, with_session
 from headgate.cli.table import Column, table
@@ -48,9 +49,15 @@ def list_(session: Session) -> None:
     if session.json:
         session.print_json({"environments": records})
         return
+    from headgate.cli.attention import state_word  # noqa: PLC0415 -- brings protobuf
+
+    if not environments:
+        say_none(
+            "there are no environments yet", "headgate env create NAME --type TYPE --target DIR --source DIR"
+        )
     rows = [
-        [each["name"], each["type"], _auto(each["auto_sync"]), each["sync"]["state"], each["config_path"]]
-        for each in records
+        [each.name, record["type"], _auto(record["auto_sync"]), state_word(each), record["config_path"]]
+        for each, record in zip(environments, records, strict=True)
     ]
     columns = (
         Column("NAME"),

@@ -138,7 +138,7 @@ def create(
     print_done(session, environment, f"created; auto-sync is {'on' if environment.auto_sync else 'off'}")
 
 
-@click.command("set", cls=Verb)
+@click.command("set", cls=Verb, short_help="Change settings of an environment.")
 @click.argument("name", type=EnvironmentName())
 @_settings_options(create=False)
 @click.option("--unset-var", "unset_variables", multiple=True, metavar="K", help="Take a variable away.")

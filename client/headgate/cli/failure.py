@@ -87,6 +87,12 @@ def say(error: HeadgateError, rest: str = "") -> None:
     _print(message, lines, error.hint)
 
 
+def say_none(what: str, hint: str) -> None:
+    """Say to people that a list is empty; programs see that."""
+    if is_terminal("stderr"):
+        _print(what, [], hint)
+
+
 def _say(what: str, why: str, hint: str) -> None:
     why = " ".join(why.split()).replace("Choose from: ", "choose from ")
     _print(f"{what}: {why[:1].lower()}{why[1:].rstrip('.')}", [], hint)

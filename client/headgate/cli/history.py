@@ -25,12 +25,12 @@ _EXPORT_SECONDS = 120.0
 """In which the first bytes must come."""
 
 
-@click.group("history", cls=Noun, verbs=_VERBS)
+@click.group("history", cls=Noun, verbs=_VERBS, short_help="Verify, clean up and export history.")
 def history() -> None:
     """Verify, clean up and read what was deployed and overwritten."""
 
 
-@click.command("verify", cls=Verb)
+@click.command("verify", cls=Verb, short_help="Read history again, and name damages.")
 @with_session
 def verify(session: Session) -> None:
     """Read all of history again, and name each damage. Exits with 1 if there is any."""
@@ -51,7 +51,7 @@ def verify(session: Session) -> None:
         raise click.exceptions.Exit(FAILED)
 
 
-@click.command("gc", cls=Verb)
+@click.command("gc", cls=Verb, short_help="Drop what exceeds the limits, now.")
 @with_session
 def gc(session: Session) -> None:
     """Drop what exceeds the limits that the daemon's configuration sets, now.
@@ -75,7 +75,7 @@ def gc(session: Session) -> None:
     )
 
 
-@click.command("export", cls=Verb)
+@click.command("export", cls=Verb, short_help="Write out what a deployment left.")
 @click.argument("deployment_id", type=DeploymentId())
 @click.argument("directory", type=click.Path(path_type=Path, allow_dash=True))
 @with_session

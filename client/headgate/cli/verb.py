@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
 
 from headgate.cli.session import Session
+from headgate.errors import NotFoundError
 
 
 class Verb(click.Command):
-    """A command that also takes `-o` and `--socket`."""
+    """A command that also takes `-o` and `--socket`, and says what may have been meant by a name that there is none of."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- handed on as they are
         super().__init__(*args, **kwargs)
         self.params += shared_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; what is wrong with them is wrong with this verb's."""
+        with _here(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run it."""
+        try:
+            result: object = super().invoke(ctx)
+        except NotFoundError as error:
+            from headgate.cli.likely import suggest  # noqa: PLC0415 -- only a mistake needs it
+
+            suggest(ctx.ensure_object(Session), error)
+            raise
+        return result
 
 
 class Noun(click.Group):
@@ -31,6 +49,11 @@ class Noun(click.Group):
         super().__init__(*args, **kwargs)
         self.params += shared_options()
         self._verbs = verbs
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; what is wrong with them is wrong with this noun's."""
+        with _here(ctx):
+            return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         """Return the names, in the order given."""
@@ -55,6 +78,16 @@ class Noun(click.Group):
             meant = f" (did you mean {likely[0]}?)" if likely else ""
             ctx.fail(f"there is no verb {args[0]!r:.80}{meant}")
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _here(ctx: click.Context) -> Iterator[None]:
+    """Tell a mistake in an option, of which click does not say whose it is, where it belongs: its help is there."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
 
 
 def shared_options() -> list[click.Parameter]:

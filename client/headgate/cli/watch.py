@@ -24,7 +24,7 @@ SETTINGS = 20
 """So many settings of one deployment are shown."""
 
 
-@click.command("watch", cls=Verb)
+@click.command("watch", cls=Verb, short_help="Print each change as it happens.")
 @click.argument("name", required=False, default="", type=EnvironmentName())
 @with_session
 def watch(session: Session, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -107,6 +108,30 @@ def test_show_tells_what_each_step_came_to(run: Run, daemon: FakeDaemon) -> None
 
 
 def test_cancel(run: Run, daemon: FakeDaemon, some: Any) -> None:
-    assert run("cancel", "d1").out == "d1: cancelled\n"
-    assert run("cancel", "d1", "-o", "json").json["deployment_id"] == "d1"
+    for form in ("table", "json"):
+        daemon.deployments["d1"].status = dp.DEPLOYMENT_STATUS_IN_PROGRESS
+        out = run("cancel", "d1", "-o", form).out
+        assert out == "d1: cancelled\n" or json.loads(out)["error"]["reason"] == "CANCELLED"
     run("cancel", "d9", code=3)
+
+
+def test_cancel_that_came_too_late_says_so(run: Run, daemon: FakeDaemon, some: Any) -> None:
+    ran = run("cancel", "d2", code=4)
+    assert (ran.out, ran.err.splitlines()) == (
+        "",
+        ["headgate: cannot cancel d2: it ended meanwhile as SUCCESS", "  try: headgate show d2"],
+    )
+    assert run("cancel", "d2", "-o", "json", code=4).json["status"] == "success"
+
+
+def test_unknown_deployment_comes_with_what_was_meant(run: Run, daemon: FakeDaemon, canal: Any) -> None:
+    for number in (1, 2):
+        name = f"deploy_canal_170000000{number}"
+        daemon.deployments[name] = dp.ConfigDeployment(deployment_id=name, environment="canal")
+    err = run("show", "deploy_canal_17000000", code=3).err
+    assert "did you mean" not in err, "both begin so"
+    del daemon.deployments["deploy_canal_1700000002"]
+    err = run("show", "deploy_canal_17000000", code=3).err
+    assert "'deploy_canal_17000000' (did you mean deploy_canal_1700000001?)\n" in err
+    err = run("rollback", "canal", code=3).err
+    assert err.endswith("  try: canal is an environment; its deployments: headgate deployments --env canal\n")

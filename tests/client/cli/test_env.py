@@ -93,6 +93,21 @@ def test_all_faulty_pairs_are_told_at_once_and_nothing_is_sent(run: Run, daemon:
     assert not daemon.requests
 
 
+def test_unknown_environment_comes_with_the_likely_one(run: Run, canal: Any, daemon: FakeDaemon) -> None:
+    for meant in ("cnaal", "can"):
+        assert f"{meant}' (did you mean canal?)\n" in run("env", "show", meant, code=3).err
+        address = "--socket", str(daemon.socket)
+        ran = run("env", "show", meant, *address, code=3, HEADGATE_ADDRESS="/no")
+        assert "(did you mean canal?)" in ran.err
+    assert "did you mean" not in run("env", "show", "xyzzy", code=3).err
+
+
+def test_state_is_told_in_words(run: Run, canal: Any) -> None:
+    canal.sync.state = ep.SYNC_STATE_OUT_OF_SYNC
+    assert "out of sync" in run("env", "list").out
+    assert '"out_of_sync"' in run("env", "list", "-o", "json").out
+
+
 def test_all_faults_of_the_daemon_are_told(run: Run) -> None:
     ran = run("env", "create", "CANAL", "--type", "testing", "--target", "/t", "--source", "/s", code=2)
     assert ran.err == "headgate: cannot create environment CANAL: environment.name: must be lower-case\n"
@@ -156,7 +171,7 @@ def test_show_is_for_people_or_the_record(run: Run, canal: Any) -> None:
 def test_environment_that_is_not_there_is_not_found(run: Run) -> None:
     ran = run("env", "show", "nothing", code=3)
     assert ran.err.splitlines() == [
-        "headgate: cannot find environment nothing: there is none of that name",
+        "headgate: cannot find environment nothing: there is no environment 'nothing'",
         "  try: see which there are: headgate env list",
     ]
 

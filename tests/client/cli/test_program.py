@@ -321,6 +321,26 @@ def test_verb_that_is_not_there_names_the_likely_one(run: Run) -> None:
     assert "there is no verb 'xyzzy'\n" in run("xyzzy", code=2).err
 
 
+def test_mistake_in_an_option_points_to_the_help_of_its_verb(run: Run) -> None:
+    assert "  try: headgate env set --help\n" in run("env", "set", "canal", "--var", code=2).err
+    assert "  try: headgate env --help\n" in run("env", "-o", code=2).err
+
+
+def test_empty_lists_are_told_to_people(daemon: FakeDaemon) -> None:
+    for verb, what, hint in (
+        (["env", "list"], "there are no environments yet", "headgate env create NAME"),
+        (["deployments"], "there are no deployments yet", "headgate plan NAME"),
+        (["deployments", "--status", "failed"], "there are no such deployments", "leave out --status"),
+    ):
+        terminal = Terminal(daemon, *verb)
+        assert terminal.end() == 0
+        assert f"{what}\r\n" in terminal.shown
+        assert f"{hint}" in terminal.shown
+        piped = headgate_(daemon, *verb)
+        assert piped.stderr == ""
+        assert len(piped.stdout.splitlines()) == 1
+
+
 def test_option_that_is_missing_is_told_on_one_line(run: Run) -> None:
     first = run("env", "create", "web", code=2).err.splitlines()[0]
     assert first.endswith("missing option '--type'. choose from development, staging, production, testing")

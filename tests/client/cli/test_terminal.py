@@ -187,6 +187,12 @@ def every_verb(command: click.Command) -> Iterator[click.Command]:
     yield command
 
 
+def test_every_verb_is_described_in_a_few_words() -> None:
+    """Lists of verbs and completion have room for 45 letters."""
+    for verb in every_verb(headgate):
+        assert verb is headgate or not verb.get_short_help_str(45).endswith("..."), verb.name
+
+
 def test_every_verb_takes_the_options_of_all() -> None:
     for verb in every_verb(headgate):
         assert {"output", "address"} <= {parameter.name for parameter in verb.params}, verb.name
