@@ -287,6 +287,8 @@ def test_finished_one_cannot_be_cancelled(site: Site) -> None:
     with pytest.raises(RefusedError) as caught:
         site.client.cancel_deployment(done.deployment_id)
     assert caught.value.reason == "NOT_CANCELLABLE"
+    assert caught.value.message == f"cannot cancel {done.deployment_id}: it is over (success)"
+    assert caught.value.hint == f"undo it: headgate rollback {done.deployment_id}"
     assert "rollback" in caught.value.hint
 
 

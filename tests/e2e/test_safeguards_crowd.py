@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.harness import FAILED, SUCCESS, Daemon, eventually, running, same, tree_of
 
 from headgate import Client
+from headgate.errors import RefusedError
 
 COMMANDS = """
 [commands.hangs]
@@ -84,6 +85,20 @@ def test_what_is_still_being_checked_is_cancelled_and_nothing_has_changed(
         client.update_environment("web", policies={"checks": ()})
         assert client.wait_for_deployment(client.deploy("web").deployment_id, 20).status == SUCCESS
         assert same(source, target)
+
+
+def test_what_auto_sync_checks_cannot_be_cancelled_and_why_is_told(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        create(daemon, client, "web", hangs=False, auto_sync=False)
+        client.update_environment("web", auto_sync=True, policies={"checks": ("hangs",)})
+        eventually((daemon.home / "web.tries").exists)
+        (asked,) = client.list_deployments("web")
+        with pytest.raises(
+            RefusedError, match="auto-sync makes it, and has not come to its reloads"
+        ) as caught:
+            client.cancel_deployment(asked.deployment_id)
+        assert caught.value.reason == "NOT_CANCELLABLE"
+        assert "headgate env pause web" in caught.value.hint
 
 
 def test_what_auto_sync_or_a_restart_began_can_be_cancelled_too(daemon: Daemon) -> None:

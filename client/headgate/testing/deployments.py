@@ -149,9 +149,9 @@ class Deployments:
         """Take one back that waits."""
         record = self.find(deployment_id)
         if record.status != dp.DEPLOYMENT_STATUS_PENDING:
-            word = dp.DeploymentStatus.Name(record.status).removeprefix("DEPLOYMENT_STATUS_")
+            word = dp.DeploymentStatus.Name(record.status).removeprefix("DEPLOYMENT_STATUS_").lower()
             raise RefusedError(
-                f"cannot cancel {deployment_id}: it is {word}",
+                f"cannot cancel {deployment_id}: it is over ({word})",
                 reason="NOT_CANCELLABLE",
                 hint=f"undo it: headgate rollback {deployment_id}",
             )

@@ -223,11 +223,7 @@ class Control:
             return deployment_id
 
         if not self._fleet.cancel(record.environment, deployment_id):
-            raise RefusedError(
-                f"cannot cancel {deployment_id}: it is {record.status}",
-                reason="NOT_CANCELLABLE",
-                hint=f"undo it: headgate rollback {deployment_id}",
-            )
+            raise _not_cancellable(record)
         await self._once(record.environment, request_id, verb, deployment_id, note)
         return await self.get_deployment(deployment_id)
 
@@ -405,6 +401,18 @@ class Control:
             records = [*fresh, *records]
         current = [self._deployer.ledger.current(record) for record in records]
         return [replace(record, changes=emptied(record.changes)) for record in current], _token(following)
+
+
+def _not_cancellable(record: ConfigDeployment) -> RefusedError:
+    name, done = record.deployment_id, record.status
+    if done.finished:
+        why, hint = f"it is over ({done})", f"look at it: headgate show {name}"
+        if done == DeploymentStatus.SUCCESS:
+            hint = f"undo it: headgate rollback {name}"
+    else:
+        why = "auto-sync makes it, and has not come to its reloads and health probes"
+        hint = f"see how it ends: headgate show {name}; have auto-sync wait: headgate env pause {record.environment}"
+    return RefusedError(f"cannot cancel {name}: {why}", reason="NOT_CANCELLABLE", hint=hint)
 
 
 def _token(cursor: object) -> str:
