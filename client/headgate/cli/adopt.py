@@ -36,4 +36,4 @@ def adopt(
     """
     wanted = [escape(os.path.normpath(path)) for path in paths]
     with session.client() as client:
-        follow(session, client, client.adopt(name, wanted, **order), wait=wait, timeout=timeout)
+        follow(session, client, lambda: client.adopt(name, wanted, **order), wait=wait, timeout=timeout)

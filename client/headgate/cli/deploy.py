@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -79,7 +79,7 @@ def deploy(
     """
     with session.client() as client:
         wanted = files_for_daemon(client, name, files)
-        follow(session, client, client.deploy(name, wanted, **order), wait=wait, timeout=timeout)
+        follow(session, client, lambda: client.deploy(name, wanted, **order), wait=wait, timeout=timeout)
 
 
 @click.command("rollback", cls=Verb)
@@ -93,7 +93,7 @@ def rollback(session: Session, deployment_id: str, *, wait: bool, timeout: float
     Auto-sync does not bring back what was undone before the sources change, or somebody deploys or resumes.
     """
     with session.client() as client:
-        follow(session, client, client.rollback(deployment_id, **order), wait=wait, timeout=timeout)
+        follow(session, client, lambda: client.rollback(deployment_id, **order), wait=wait, timeout=timeout)
 
 
 @click.command("restore", cls=Verb)
@@ -103,13 +103,19 @@ def rollback(session: Session, deployment_id: str, *, wait: bool, timeout: float
 def restore(session: Session, deployment_id: str, *, wait: bool, timeout: float, **order: Any) -> None:  # noqa: ANN401 -- as above
     """Return to the state that a deployment left."""
     with session.client() as client:
-        follow(session, client, client.restore(deployment_id, **order), wait=wait, timeout=timeout)
+        follow(session, client, lambda: client.restore(deployment_id, **order), wait=wait, timeout=timeout)
 
 
-def follow(session: Session, client: Client, asked: ConfigDeployment, *, wait: bool, timeout: float) -> None:
-    """Wait for a deployment, if asked, and print what became of it; exit 1 unless it succeeded."""
+def follow(
+    session: Session, client: Client, ask: Callable[[], ConfigDeployment], *, wait: bool, timeout: float
+) -> None:
+    """Ask for a deployment, wait for it where that is wanted, and print what became of it; exit 1 unless it succeeded."""
     from headgate.records import deployment_record  # noqa: PLC0415 -- brings protobuf
 
+    try:
+        asked = ask()
+    except KeyboardInterrupt:
+        _interrupted("what was asked for may happen all the same", "headgate deployments")
     done = _finished(client, asked, timeout) if wait else asked
     if session.json:
         session.print_json(deployment_record(done))
@@ -129,10 +135,15 @@ def _finished(client: Client, asked: ConfigDeployment, timeout: float) -> Config
                 asked.deployment_id, timeout, on_update=lambda deployment: line.show(_progress(deployment))
             )
     except KeyboardInterrupt:
-        name, end = asked.deployment_id, "\n" if is_terminal("stderr") else ""  # The terminal shows ^C.
-        click.echo(f"{end}headgate: interrupted; {name} goes on", err=True)
-        click.echo(f"  try: headgate show {name}; or stop it: headgate cancel {name}", err=True)
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        name = asked.deployment_id
+        _interrupted(f"{name} goes on", f"headgate show {name}; or stop it: headgate cancel {name}")
+
+
+def _interrupted(what: str, hint: str) -> NoReturn:
+    """Say what an interrupt does not end, and exit."""
+    end = "\n" if is_terminal("stderr") else ""  # The terminal shows ^C.
+    click.echo(f"{end}headgate: interrupted; {what}\n  try: {hint}", err=True)
+    raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _progress(deployment: ConfigDeployment) -> str:

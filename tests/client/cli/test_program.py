@@ -221,6 +221,17 @@ def test_interrupt_while_waiting_says_that_the_deployment_goes_on(daemon: FakeDa
     assert "Traceback" not in terminal.shown
 
 
+def test_interrupt_while_asking_says_that_it_may_happen_all_the_same(daemon: FakeDaemon, canal: Any) -> None:
+    daemon.hanging.add("Deploy")
+    terminal = Terminal(daemon, "deploy", "canal")
+    until(lambda: any(type(request).__name__ == "DeployRequest" for request in daemon.requests))
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 130
+    assert "headgate: interrupted; what was asked for may happen all the same\r\n" in terminal.shown
+    assert "  try: headgate deployments\r\n" in terminal.shown
+    assert "Traceback" not in terminal.shown
+
+
 def test_more_paths_than_a_terminal_is_for_are_counted_with_what_shows_them(
     daemon: FakeDaemon, canal: Any
 ) -> None:
