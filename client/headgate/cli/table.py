@@ -105,24 +105,18 @@ def _line(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) 
 
 
 def _records(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """Yield a few lines for each row: the first column's text by itself, below it the others with their headings."""
+    """Yield a few lines for each row: it begins with the first column's text; the others follow with their headings."""
     for row in rows:
-        yield _styled(columns[0], row[0])
-        line, room = "", 0
+        line, room = _styled(columns[0], row[0]), width - cells(row[0])
         for column, text in zip(columns[1:], row[1:], strict=True):
             if not text:
                 continue
             item, size = _item(column, text, width - len(_GAP))
-            if line and size + len(_GAP) > room:
+            if size + len(_GAP) > room:
                 yield line
-                line = ""
-            line, room = (
-                (line + _GAP + item, room - size - len(_GAP))
-                if line
-                else (_GAP + item, width - len(_GAP) - size)
-            )
-        if line:
-            yield line
+                line, room = "", width
+            line, room = line + _GAP + item, room - size - len(_GAP)
+        yield line
 
 
 def _item(column: Column, text: str, width: int) -> tuple[str, int]:

@@ -89,6 +89,9 @@ def test_rows_become_lines_of_their_own_before_a_name_is_cut() -> None:
         f"  why {'w' * 23}…",
     ]
     assert list(table(columns, rows, width=20))[:3] == ["i" * 24, "  state well", "  age 5 min"]
+    rows = [("1", "well", "5 min", "x" * 40), ("2", "", "", "")]
+    columns = Column("NUMBER"), Column("STATE"), Column("AGE"), Column("WHY", least=30)
+    assert list(table(columns, rows, width=30)) == ["1  state well  age 5 min", f"  why {'x' * 23}…", "2"]
 
 
 def test_name_that_does_not_fit_beside_its_heading_stands_alone() -> None:

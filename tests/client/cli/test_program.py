@@ -208,6 +208,15 @@ def test_terminal_shows_progress_and_clears_it(daemon: FakeDaemon, canal: Any) -
     assert re.search(r"\r\x1b\[K[^\n]*SUCCESS", terminal.shown)
 
 
+def test_progress_stays_on_its_line(daemon: FakeDaemon, canal: Any) -> None:
+    daemon.outcome = None
+    terminal = Terminal(daemon, "deploy", "canal", COLUMNS="27")
+    terminal.read(lambda shown: "…" in shown)
+    assert terminal.shown.endswith("\r\x1b[Kdeploy_canal_1700000001: …"), "one column stays free"
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 130
+
+
 def test_interrupt_while_waiting_says_that_the_deployment_goes_on(daemon: FakeDaemon, canal: Any) -> None:
     daemon.outcome = None
     terminal = Terminal(daemon, "deploy", "canal")
