@@ -11,10 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from headgate import __version__
-from headgate.cli.failure import INTERRUPTED, exit_code, tell
+from headgate.cli.failure import FAILED, INTERRUPTED, exit_code, tell
 from headgate.cli.verb import Noun
+from headgate.errors import HeadgateError
 
 _BROKEN_PIPE = 141
+_REST = "what was asked for has been done, or goes on: headgate status, headgate deployments"
 
 _VERBS = {
     "status": "headgate.cli.status:status",
@@ -52,10 +54,16 @@ class Root(Noun):
             code = super().main(args, prog_name or "headgate", **extra)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
+        except OSError as error:
+            if error.filename is not None or error.errno is None:  # A fault of this program.
+                raise
+            _drop_output()
+            _tell(HeadgateError(f"cannot write the output: {error.strerror}", hint=_REST))
+            sys.exit(FAILED)
         except Exception as error:
             if exit_code(error) is None:
                 raise
-            tell(error)
+            _tell(error)
             sys.exit(exit_code(error))
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -63,7 +71,8 @@ class Root(Noun):
         """Run the verb; a reader of its output who goes away, as `head` does, is no error to speak of."""
         try:
             result: object = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # It may have been closed by whoever started this.
+                sys.stdout.flush()
         except BrokenPipeError:
             _drop_output()
             sys.exit(_BROKEN_PIPE)
@@ -77,8 +86,14 @@ def _make_printable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _tell(error: Exception) -> None:
+    """Say what went wrong, where that can be said: the exit code says it too."""
+    with contextlib.suppress(OSError):
+        tell(error)
+
+
 def _drop_output() -> None:
-    """Close standard output, whose reader is gone, so that the interpreter does not try again at exit."""
+    """Close standard output, which takes nothing any more, so that the interpreter does not try again at exit."""
     with contextlib.suppress(OSError):
         sys.stdout.close()
 

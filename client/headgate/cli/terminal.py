@@ -18,8 +18,9 @@ _USUAL_COLUMNS = 80
 
 
 def is_terminal(stream: Stream) -> bool:
-    """Tell whether somebody looks at it."""
-    return bool(getattr(sys, stream).isatty())
+    """Tell whether somebody looks at it; nobody does where it is closed."""
+    file = getattr(sys, stream)
+    return file is not None and bool(file.isatty())
 
 
 def width() -> int | None:

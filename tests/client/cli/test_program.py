@@ -128,6 +128,37 @@ def test_reader_that_goes_away_is_no_error_to_speak_of(daemon: FakeDaemon) -> No
     assert process.returncode == 141
 
 
+def test_output_that_cannot_be_written_is_told(daemon: FakeDaemon, canal: Any) -> None:
+    for verb in (["status"], ["env", "list", "-o", "json"], ["--help"], ["deploy", "canal"]):
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run(
+                [*PROGRAM, *verb],
+                env=environ(daemon),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert ended.returncode == 1
+        assert ended.stderr.splitlines() == [
+            "headgate: cannot write the output: No space left on device",
+            "  try: what was asked for has been done, or goes on: headgate status, headgate deployments",
+        ], verb
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code"),
+    [("status >&-", 0), ("env show x >&-", 3), ("env show x 2>&-", 3), ("env show x 2>/dev/full", 3)],
+)
+def test_exit_code_holds_also_where_nothing_can_be_said(
+    daemon: FakeDaemon, canal: Any, redirected: str, code: int
+) -> None:
+    command = ["sh", "-c", f'"$@" {redirected}', "sh", *PROGRAM]
+    ended = subprocess.run(command, env=environ(daemon), capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended
+    assert "Traceback" not in ended.stderr
+
+
 def test_unencodable_text_is_printed_as_an_escape(daemon: FakeDaemon, canal: Any) -> None:
     canal.config_path = "/srv/日ü"
     ended = subprocess.run(
