@@ -180,9 +180,8 @@ def _sync_lines(environment: Environment) -> Iterator[tuple[str, str]]:
     if sync.failed_attempts:
         yield "failed", f"{sync.failed_attempts} in a row; tried again at {moment(sync.next_attempt_at)}"
     if sync.HasField("hold"):
-        yield from _listed(
-            f"held since {moment(sync.hold.since)}", [sync.hold.deployment_id, *sync.hold.paths]
-        )
+        held = f"{sync.hold.deployment_id} since {moment(sync.hold.since)}"
+        yield from _listed("held", [held, *sync.hold.paths])
     if sync.HasField("halt"):
         yield "halted", f"{sync.halt.reason} since {moment(sync.halt.since)}: {sync.halt.message}"
     if sync.HasField("pause"):

@@ -158,8 +158,15 @@ def test_show_is_for_people_or_the_record(run: Run, canal: Any) -> None:
     canal.sync.halt.since.FromSeconds(1_700_000_000)
     canal.sync.drifted.append("a.conf")
     canal.sync.drifted_count = 1
+    canal.sync.hold.deployment_id = "rollback_canal_1"
+    canal.sync.hold.since.FromSeconds(1_700_000_000)
+    canal.sync.hold.paths.extend(["a", "b"])
     out = run("env", "show", "canal").out
-    assert "target           /srv/canal\n" in out or "target" in out
+    assert "\ntarget        /srv/canal\n" in out
+    assert (
+        "\nheld          rollback_canal_1 since 2023-11-14 22:13:20Z\n              a\n              b\n"
+        in out
+    )
     assert "SOURCE_MISSING since 2023-11-14 22:13:20Z: cannot read /src: it is gone" in out
     assert "PORT=80" in out
     assert "drifted (1)" in out
