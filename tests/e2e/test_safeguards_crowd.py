@@ -10,6 +10,7 @@ from tests.e2e.harness import FAILED, SUCCESS, Daemon, eventually, running, same
 
 from headgate import Client
 from headgate.errors import RefusedError
+from headgate.v1 import deployment_pb2 as dp
 
 COMMANDS = """
 [commands.hangs]
@@ -85,6 +86,28 @@ def test_what_is_still_being_checked_is_cancelled_and_nothing_has_changed(
         client.update_environment("web", policies={"checks": ()})
         assert client.wait_for_deployment(client.deploy("web").deployment_id, 20).status == SUCCESS
         assert same(source, target)
+
+
+def test_what_waits_for_its_turn_is_cancelled_at_once(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        create(daemon, client, "web", hangs=True, auto_sync=False)
+        runs = client.deploy("web").deployment_id
+        eventually((daemon.home / "web.tries").exists)
+        waits, stays = (client.deploy("web").deployment_id for _ in range(2))
+        assert client.cancel_deployment(waits).error.reason == "CANCELLED"
+        assert client.get_deployment(waits).status == FAILED
+        assert client.get_deployment(runs).status == dp.DEPLOYMENT_STATUS_IN_PROGRESS
+        assert client.get_deployment(stays).status == dp.DEPLOYMENT_STATUS_PENDING
+        with pytest.raises(RefusedError, match="it is over"):
+            client.cancel_deployment(waits)
+        for deployment_id in (stays, runs):
+            client.cancel_deployment(deployment_id)
+            assert client.wait_for_deployment(deployment_id, 20).error.reason == "CANCELLED"
+    assert daemon.stop() == 0
+    daemon.start()
+    with daemon.client() as client:
+        (record,) = (each for each in client.list_deployments("web") if each.deployment_id == waits)
+        assert (record.status, record.error.reason) == (FAILED, "CANCELLED")
 
 
 def test_what_auto_sync_checks_cannot_be_cancelled_and_why_is_told(daemon: Daemon) -> None:

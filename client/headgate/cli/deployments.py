@@ -29,7 +29,7 @@ STATUSES = ("pending", "in_progress", "success", "failed", "rolled_back")
 _LARGEST_PAGE = 1000
 _CANCELLED = "CANCELLED"
 _CANCELLING_SECONDS = 10.0
-"""One that waits for its turn ends when that comes; nobody need wait for it."""
+"""What takes longer to end or to be taken back, nobody need wait for."""
 
 
 @click.command("deployments", cls=Verb)

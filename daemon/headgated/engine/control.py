@@ -218,11 +218,15 @@ class Control:
         if await self._fleet.run(self._answers.recall, request_id, verb, deployment_id) is not None:
             return record
 
+        waiting = self._fleet.withdraw(record.environment, deployment_id)
+
         def note() -> str:
             log.info("%s cancelled %s", caller.user, deployment_id)
+            if waiting is not None:
+                self._deployer.jobs.withdraw(waiting)
             return deployment_id
 
-        if not self._fleet.cancel(record.environment, deployment_id):
+        if waiting is None and not self._fleet.cancel(record.environment, deployment_id):
             raise _not_cancellable(record)
         await self._once(record.environment, request_id, verb, deployment_id, note)
         return await self.get_deployment(deployment_id)

@@ -463,13 +463,17 @@ def check_usable(runtime: Runtime) -> None:
         )
 
 
+def cancelled_error() -> DeploymentFailedError:
+    """Return what ends a deployment that somebody took back."""
+    return DeploymentFailedError(
+        "cannot go on: it was cancelled before it changed anything", reason="CANCELLED"
+    )
+
+
 def stop_if_cancelled(runtime: Runtime, cancelled: threading.Event | None) -> None:
     """End a deployment that has not changed anything, if somebody took it back or the daemon stops."""
     if cancelled is not None and cancelled.is_set():
-        raise DeploymentFailedError(
-            "cannot go on: it was cancelled before it changed anything",
-            reason="CANCELLED",
-        )
+        raise cancelled_error()
     if runtime.stopping.is_set():
         raise DeploymentFailedError(
             "cannot go on: the daemon stops; nothing was changed",

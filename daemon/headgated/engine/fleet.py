@@ -155,8 +155,13 @@ class Fleet:
         """Queue an order with its environment's worker."""
         self._workers[job.record.environment].submit(job)
 
+    def withdraw(self, environment: str, deployment_id: str) -> Job | None:
+        """Take an order that waits for its turn out of the queue; whoever does so records it."""
+        worker = self._workers.get(environment)
+        return None if worker is None else worker.withdraw(deployment_id)
+
     def cancel(self, environment: str, deployment_id: str) -> bool:
-        """Take back an order that has not changed anything; tell whether there was one."""
+        """Take back an order that is carried out and has not changed anything; tell whether there was one."""
         worker = self._workers.get(environment)
         if worker is not None and worker.cancel(deployment_id):
             return True

@@ -36,11 +36,17 @@ from headgated.core.undo import check_reached, check_undoable, collected, standi
 from headgated.effects.history import History
 from headgated.engine.adoption import NOT_DRIFTED, asked_paths, plan_adoption
 from headgated.engine.content import from_history
-from headgated.engine.deploying import Deploying, adoption_hold, check_usable, stop_if_cancelled
+from headgated.engine.deploying import (
+    Deploying,
+    adoption_hold,
+    cancelled_error,
+    check_usable,
+    stop_if_cancelled,
+)
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal
 from headgated.engine.environments import Environments
 from headgated.engine.following import SavedError
-from headgated.engine.ledger import Ledger, utc_now
+from headgated.engine.ledger import Ledger, failed, utc_now
 from headgated.engine.planning import Allowed, Planned, Planning, UnsoundError, again_when_moved
 from headgated.engine.runtime import Runtime
 
@@ -140,6 +146,14 @@ class Jobs:
     def refuse(self, job: Job, error: DeploymentFailedError) -> None:
         """Record that what `prepare` accepted is not carried out."""
         self._deploying.fail(self._runtimes[job.record.environment], job.record, error)
+
+    def withdraw(self, job: Job) -> None:
+        """Record that what `prepare` accepted was cancelled before its turn came, whatever else runs there.
+
+        Raises:
+            UnavailableError: it is not on disk; as `Ledger.finish`.
+        """
+        self._ledger.finish(failed(job.record, cancelled_error()))
 
     def confirm(self, deployment_id: str, caller: Caller) -> ConfigDeployment:
         """Keep a deployment that would be taken back otherwise; may be repeated.

@@ -138,13 +138,21 @@ class Worker:
         self._queue.append(job)
         self._wake.set()
 
-    def cancel(self, deployment_id: str) -> bool:
-        """Take an order back that has not changed anything yet; tell whether there was one."""
-        for job in [*self._queue, *([self._current] if self._current is not None else [])]:
+    def withdraw(self, deployment_id: str) -> Job | None:
+        """Take an order that waits for its turn out of the queue; whoever does so records it."""
+        for job in self._queue:
             if job.record.deployment_id == deployment_id:
-                job.cancelled.set()
-                return True
-        return False
+                self._queue.remove(job)
+                return job
+        return None
+
+    def cancel(self, deployment_id: str) -> bool:
+        """Take the order back that is carried out, and that has not changed anything yet; tell whether it is this one."""
+        job = self._current
+        if job is None or job.record.deployment_id != deployment_id:
+            return False
+        job.cancelled.set()
+        return True
 
     _current: Job | None = None
 
