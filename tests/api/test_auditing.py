@@ -167,6 +167,15 @@ async def test_refused_calls_are_written_and_a_flood_of_them_is_counted(filled: 
     assert not any(asked[0] == "deploy" for asked in filled.control.asked)
 
 
+async def test_count_of_refused_calls_is_whole_when_the_server_has_stopped(filled: Served) -> None:
+    filled.server.go_by(only(mine(Role.READER)))
+    for _ in range(50):
+        await outcome(raw_call(filled, "DeploymentService/Deploy", b"\n\x03web"))
+    await filled.server.stop(1.0)
+    found = entries(filled)
+    assert len(found) + found[-1]["omitted"] - ("method" not in found[-1]) == 50
+
+
 def refuse(auditor: Auditor, user: str, times: int = 1) -> None:
     for _ in range(times):
         auditor.refused(Caller(user, uid=1), "Deploy", None, RefusedError("no", reason="FORBIDDEN"))
