@@ -157,7 +157,7 @@ def same(source: Path, target: Path) -> bool:
     """Tell whether both directories hold the same."""
     try:
         return tree_of(source) == tree_of(target)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return False  # One of them moves; look again.
 
 
