@@ -7,12 +7,12 @@ Only what we deployed is ever removed, and only while it is still what we deploy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape, parent
-from headgated.core.tree import Directory, Entry, Kind, Node, diff, edit, lookup, own, walk
+from headgated.core.tree import Directory, Entry, Kind, Node, diff, edit, lookup, own
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,22 @@ class Plan:
     """What stays although it left the sources, and why."""
 
 
-def affected(managed: Directory, wanted: Directory) -> dict[bytes, Entry | None]:
-    """Return each path where wanted differs from managed, with what is wanted there: the paths to look at live.
+def affected(
+    managed: Directory, wanted: Directory, suspects: Iterable[bytes] = ()
+) -> dict[bytes, Entry | None]:
+    """Return the paths to look at live, with what is wanted at each: where wanted differs from managed, and `suspects`.
 
     The directories that these are in are among them: one may be gone from the target, or be something else by now.
+
+    Args:
+        managed: what was deployed last.
+        wanted: what shall be deployed.
+        suspects: paths of managed where the target seems to have something else.
     """
     paths = {path: after for path, _, after in diff(managed, wanted)}
+    for path in suspects:
+        node = lookup(wanted, path)
+        paths[path] = None if node is None else own(node)
     for path in [path for path, after in paths.items() if after is not None]:
         above = parent(path)
         while above and above not in paths:
@@ -204,13 +214,6 @@ def _is_directory(entry: Entry | None) -> bool:
 
 def _order(path: bytes) -> list[bytes]:
     return path.split(b"/")
-
-
-def everything(managed: Directory, wanted: Directory) -> dict[bytes, Entry | None]:
-    """Return every path of either tree with what is wanted there: what a full check looks at."""
-    paths: dict[bytes, Entry | None] = dict.fromkeys((path for path, _ in walk(managed)), None)
-    paths.update(walk(wanted))
-    return paths
 
 
 def new_modes(plan: Plan, source: Directory) -> dict[bytes, int]:

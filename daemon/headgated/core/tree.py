@@ -73,6 +73,11 @@ class Entry:
             and self.gid in (None, live.gid)
         )
 
+    def stays(self, live: Entry | None) -> bool:
+        """Tell whether `live` is what was deployed as this. A directory that is not ours need only be there."""
+        not_ours = self.kind == Kind.DIRECTORY and self.mode is None
+        return self.matches(live) or (not_ours and live is not None)
+
 
 @dataclass(frozen=True)
 class Directory:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 
 from headgated.core.environment import DriftPolicy, Environment
 from headgated.core.errors import DeploymentFailedError, HeadgateError, NotFoundError
 from headgated.core.paths import escape, unescape
 from headgated.core.plan import Plan
 from headgated.core.safety import Verdict
-from headgated.core.tree import Directory, Entry, Kind, lookup, own, walk
+from headgated.core.tree import Directory, Entry, lookup, own
 from headgated.effects.target import Target
 from headgated.engine.edits import Found
 from headgated.engine.environments import Environments
@@ -28,8 +27,6 @@ log = logging.getLogger("headgated.drift")
 
 DRIFTED = "DRIFTED"
 """The reason of a refusal and of a halt."""
-AT_ONCE = 100
-"""So many paths are looked at before others get their turn."""
 PATIENCE = 2.0
 """Seconds that an environment at work is waited for; the thread has something else to do."""
 SHOWN = 100
@@ -61,7 +58,7 @@ class Drift:
             with runtime.lock:
                 environment, managed = self._environments.get(runtime.name), runtime.managed
                 target = self._planning.target(runtime, environment)
-            suspects = differing(target, _among(managed, dirty), make_way=True)
+            suspects = list(_suspects(target, managed, dirty))
             with runtime.lock:
                 changed = self._confirm(runtime, environment, suspects)
         except NotFoundError:
@@ -76,44 +73,31 @@ class Drift:
 
     def _confirm(self, runtime: Runtime, environment: Environment, suspects: Iterable[bytes]) -> bool:
         managed = runtime.managed
-        entries = {
-            path: own(node)
-            for path in {*suspects, *runtime.edits.known}
-            if (node := lookup(managed, path)) is not None
-        }
-        found = differing(self._planning.target(runtime, environment), entries.items())
+        found = differing(
+            self._planning.target(runtime, environment),
+            _deployed(managed, {*suspects, *runtime.edits.known}),
+        )
         if not found:
             runtime.edits.calm()
         return remember(runtime, found)
 
 
-def differing(target: Target, deployed: Iterable[tuple[bytes, Entry]], *, make_way: bool = False) -> Found:
-    """Return what is not as deployed.
+def differing(target: Target, deployed: Mapping[bytes, Entry]) -> Found:
+    """Return what is not as deployed, with what is there.
 
     Args:
         target: where to look.
-        deployed: path and what was deployed there.
-        make_way: rest for as long as was worked, so that a look at very many never holds up deployments elsewhere.
+        deployed: what was deployed, by path.
 
     Raises:
         DeploymentFailedError, TargetMovedError: it cannot be read.
     """
-    found: dict[bytes, Entry | None] = {}
-    paths = iter(deployed)
-    began = time.monotonic()
-    while some := dict(islice(paths, AT_ONCE)):
-        seen = _observe(target, some)
-        found.update((path, live) for path, live in seen.items() if not is_as_deployed(some[path], live))
-        if make_way and len(some) == AT_ONCE:
-            time.sleep(time.monotonic() - began)
-            began = time.monotonic()
-    return found
+    seen = _observe(target, deployed)
+    return {path: live for path, live in seen.items() if not deployed[path].stays(live)}
 
 
-def is_as_deployed(deployed: Entry, live: Entry | None) -> bool:
-    """Tell whether `live` is what was deployed. A directory that is not ours need only be there."""
-    not_ours = deployed.kind == Kind.DIRECTORY and deployed.mode is None
-    return deployed.matches(live) or (not_ours and live is not None)
+def _deployed(managed: Directory, paths: Iterable[bytes]) -> dict[bytes, Entry]:
+    return {path: own(node) for path in paths if (node := lookup(managed, path)) is not None}
 
 
 def _observe(target: Target, paths: Mapping[bytes, Entry]) -> Found:
@@ -126,14 +110,22 @@ def _observe(target: Target, paths: Mapping[bytes, Entry]) -> Found:
         return {**target.observe(paths.keys() - special), **dict.fromkeys(special & paths.keys())}
 
 
-def _among(managed: Directory, dirty: Iterable[bytes] | None) -> Iterator[tuple[bytes, Entry]]:
-    """Yield the managed paths that are to be looked at."""
-    for path in (b"",) if dirty is None else dirty:
-        node = lookup(managed, path)
-        if node is not None and path:
-            yield path, own(node)
+def _suspects(target: Target, managed: Directory, dirty: Iterable[bytes] | None) -> Iterator[bytes]:
+    """Yield the managed paths that seem not to be as deployed, of those that are to be looked at.
+
+    Rests for as long as it works, so that a look at very many never holds up deployments elsewhere.
+    """
+    nodes = {path: lookup(managed, path) for path in ((b"",) if dirty is None else dirty)}
+    yield from differing(
+        target, {path: own(node) for path, node in nodes.items() if path and node is not None}
+    )
+    for path, node in nodes.items():
         if isinstance(node, Directory):
-            yield from walk(node, path)
+            began = time.monotonic()
+            for some in target.differing(node, path):
+                yield from some
+                time.sleep(time.monotonic() - began)
+                began = time.monotonic()
 
 
 def remember(runtime: Runtime, found: Found) -> bool:
@@ -169,7 +161,7 @@ def in_the_way(runtime: Runtime, environment: Environment, plan: Plan | None = N
     known = dict(runtime.edits.known)
     for change in plan.changes if plan is not None else ():
         ours = lookup(runtime.managed, change.path)
-        if ours is not None and not is_as_deployed(own(ours), change.expected):
+        if ours is not None and not own(ours).stays(change.expected):
             known[change.path] = change.expected
     remember(runtime, known)
     return sorted(path for path, live in known.items() if not runtime.edits.allowed(path, live))
@@ -181,7 +173,9 @@ def look_at_all(runtime: Runtime, environment: Environment, planning: Planning) 
     Raises:
         HeadgateError: it cannot be read.
     """
-    remember(runtime, differing(planning.target(runtime, environment), walk(runtime.managed)))
+    target, managed = planning.target(runtime, environment), runtime.managed
+    suspects = [path for some in target.differing(managed) for path in some]
+    remember(runtime, differing(target, _deployed(managed, suspects)))
 
 
 def verdict(name: str, paths: Iterable[bytes]) -> Verdict:

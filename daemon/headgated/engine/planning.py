@@ -14,7 +14,7 @@ from typing import TypeVar
 from headgated.core.environment import Environment
 from headgated.core.errors import DeploymentFailedError, SourceMovedError, TargetMovedError
 from headgated.core.paths import escape, parent, unescape
-from headgated.core.plan import Plan, affected, everything, make_plan, new_modes
+from headgated.core.plan import Plan, affected, make_plan, new_modes
 from headgated.core.render import Renderer
 from headgated.core.safety import ACCEPTABLE, Verdict, emptied, mass_removal, source_halt
 from headgated.core.sealing import NO_SECRETS, Sealing
@@ -197,7 +197,9 @@ class Planning:
             UnsoundError: too much would go.
         """
         tree, managed = wanted.tree, runtime.managed
-        paths = everything(managed, tree) if full else affected(managed, tree)
+        target = self.target(runtime, environment)
+        suspects = [path for some in target.differing(managed) for path in some] if full else []
+        paths = affected(managed, tree, suspects)
         plan = self._plan(runtime, environment, paths, tree)
         planned = self._planned(runtime, environment, plan, wanted.content, wanted)
         if allowed is not None:

@@ -23,7 +23,7 @@ from tests.unit.effects.world import (
 )
 
 from headgated.core.errors import DeploymentFailedError
-from headgated.core.plan import Change, Plan, affected, everything, make_plan
+from headgated.core.plan import Change, Plan, affected, make_plan
 from headgated.core.steps import steps
 from headgated.core.tree import EMPTY, Directory, Entry, Kind, build, edit, walk
 from headgated.effects.target import Target
@@ -45,7 +45,8 @@ LINK = Entry(Kind.SYMLINK, target=b"x")
 def plan(managed: Entries, wanted: Entries, live: Entries, *, prune: bool = True, full: bool = False) -> Plan:
     """Plan as the engine does."""
     old, new = build(managed), build(wanted)
-    paths = everything(old, new) if full else affected(old, new)
+    suspects = [path for path, entry in walk(old) if not entry.stays(found(live, path))] if full else []
+    paths = affected(old, new, suspects)
     seen = {path: found(live, path) for path in paths}
     foreign = {
         path: {below: entry for below, entry in live.items() if below.startswith(path + b"/")}
@@ -265,13 +266,11 @@ def test_affected_names_differences_and_the_directories_they_are_in() -> None:
     assert affected(build(old), build(new)) == {b"d/e/a": TWO, b"d/e": FOLDER, b"d": FOLDER, b"f/g": None}
 
 
-def test_everything_names_every_path_of_both() -> None:
-    assert everything(build({b"a": ONE, b"d/b": TWO}), build({b"d/b": THREE, b"c": ONE})) == {
-        b"a": None,
-        b"c": ONE,
-        b"d": THEIRS,
-        b"d/b": THREE,
-    }
+def test_affected_names_suspects_with_what_is_wanted_there() -> None:
+    old = {b"a": ONE, b"d": FOLDER, b"d/b": TWO, b"e": FOLDER, b"e/f": ONE}
+    new = {b"d": FOLDER, b"d/b": TWO, b"e": FOLDER, b"e/f": ONE}
+    assert affected(build(old), build(new), [b"d/b"]) == {b"a": None, b"d": FOLDER, b"d/b": TWO}
+    assert affected(build(old), build(new), [b"a", b"e"]) == {b"a": None, b"e": FOLDER}
 
 
 # Trees against real directories: what is deployed, what is planned and what is there agree.
@@ -307,7 +306,8 @@ class Deployer:
 
     def deploy(self, world: World, *, full: bool = False, prune: bool = True) -> Plan:
         wanted = tree(world)
-        paths = everything(self.managed, wanted) if full else affected(self.managed, wanted)
+        suspects = [path for some in self.target.differing(self.managed) for path in some] if full else []
+        paths = affected(self.managed, wanted, suspects)
         live = self.target.observe(paths)
         foreign = {
             path: self.target.below(path)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ from tests.unit.effects.faults import Faulty
 from tests.unit.effects.world import D, F, L, World, build, changes, deploy, planned, reader, wait_until_old
 
 from headgated.core.errors import DeploymentFailedError, TargetMovedError
-from headgated.core.tree import Entry, Kind
+from headgated.core.tree import Directory, Entry, Kind, build as build_tree, edit, lookup
 from headgated.effects.target import Target
+from headgated.effects.target.compare import AT_ONCE
 from headgated.effects.target.look import Lens
 
 WORLD: World = {
@@ -78,6 +81,98 @@ def test_special_files_are_refused_all_at_once_without_waiting(root: Path) -> No
     with pytest.raises(DeploymentFailedError) as caught:
         Target(str(root)).below(b"")
     assert set(caught.value.paths) == {"fifo", "sock"}
+
+
+def tree_of(root: Path) -> Directory:
+    """Return what is at the target below its root, as if it had been deployed."""
+    return build_tree(Target(str(root)).below(b""))
+
+
+def differences(target: Target, tree: Directory, at: bytes = b"") -> list[bytes]:
+    return sorted(path for some in target.differing(tree, at) for path in some)
+
+
+def put_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def test_nothing_differs_where_all_is_as_it_should_be(root: Path) -> None:
+    assert differences(Target(str(root)), tree_of(root)) == []
+
+
+@pytest.mark.parametrize("looked_at_before", [True, False])
+@pytest.mark.parametrize(
+    ("tamper", "expected"),
+    [
+        (lambda root: (root / "f").write_bytes(b"another"), [b"f"]),
+        (lambda root: (root / "f").chmod(0o600), [b"f"]),
+        (lambda root: (root / "f").unlink(), [b"f"]),
+        (lambda root: (root / "d").chmod(0o700), [b"d"]),
+        (lambda root: (root / "d/inner").unlink(), [b"d/inner"]),
+        (lambda root: shutil.rmtree(root / "d"), [b"d", b"d/inner"]),
+        (lambda root: ((root / "d").rename(root / "e"), (root / "d").symlink_to("e")), [b"d", b"d/inner"]),
+        (lambda root: ((root / "f").unlink(), (root / "f").mkdir()), [b"f"]),
+        (lambda root: put_fifo(root / "f"), [b"f"]),
+        (lambda root: ((root / "link").unlink(), (root / "link").symlink_to("elsewhere")), [b"link"]),
+        (lambda root: (root / "foreign").write_bytes(b"not ours"), []),
+        (shutil.rmtree, sorted(WORLD)),
+    ],
+)
+def test_all_that_differs_is_named(
+    root: Path, tamper: Callable[[Path], object], expected: list[bytes], *, looked_at_before: bool
+) -> None:
+    tree, target = tree_of(root), Target(str(root))
+    wait_until_old(root)
+    if looked_at_before:
+        assert differences(target, tree) == []
+    tamper(root)
+    assert differences(target, tree) == expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_owner_differs(root: Path) -> None:
+    tree, target = tree_of(root), Target(str(root))
+    wait_until_old(root)
+    assert differences(target, tree) == []
+    os.chown(root / "f", 12345, -1)
+    os.chown(root / "d/inner", -1, 12345)
+    assert differences(target, tree) == [b"d/inner", b"f"]
+
+
+def test_only_what_is_below_is_looked_at_and_a_directory_that_is_not_ours_need_only_be_there(
+    root: Path,
+) -> None:
+    tree, target = edit(tree_of(root), {b"d": Entry(Kind.DIRECTORY)}), Target(str(root))
+    (root / "f").write_bytes(b"another")
+    (root / "d").chmod(0o700)
+    (root / "d/inner").write_bytes(b"another")
+    below = lookup(tree, b"d")
+    assert isinstance(below, Directory)
+    assert differences(target, below, b"d") == [b"d/inner"]
+    assert differences(target, tree) == [b"d/inner", b"f"]
+
+
+def test_look_at_very_many_names_is_made_bit_by_bit_and_misses_none(tmp_path: Path) -> None:
+    root = tmp_path / "t"
+    build(root, {b"d": D(), **{b"d/%04d" % n: F(b"%d" % n) for n in range(2 * AT_ONCE + 1)}, b"e": F(b"")})
+    tree, target = tree_of(root), Target(str(root))
+    for name in ("d/0000", f"d/{AT_ONCE:04d}", f"d/{2 * AT_ONCE:04d}", "e"):
+        (root / name).write_bytes(b"another")
+    batches = list(target.differing(tree))
+    assert len(batches) > 2
+    assert sorted(path for some in batches for path in some) == [
+        b"d/0000",
+        b"d/%04d" % AT_ONCE,
+        b"d/%04d" % (2 * AT_ONCE),
+        b"e",
+    ]
+
+
+def test_nothing_is_held_open_between_two_bits(root: Path) -> None:
+    target, before = Target(str(root)), len(os.listdir("/proc/self/fd"))
+    for _ in target.differing(tree_of(root)):
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_below_is_everything_below(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import io
 import re
 
 from headgated.core.formats.node import Documents, UnclearError, unique
@@ -18,6 +19,10 @@ _ENV_LINE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_AFTER = re.compile(r"(?:^|[ \t])\#.*+")
+
+
+_COMMENTS = "#;"
+"""What a comment of an INI file begins with; for `configparser` too."""
 
 
 def read_ini(text: str) -> Documents:
@@ -39,6 +44,10 @@ def read_conf(text: str) -> Documents:
 
 
 def _read_ini(text: str, *, delimiters: tuple[str, ...], keys_alone: bool) -> Documents:
+    if not _begins_with_section(
+        text
+    ):  # Most files named .conf: said at once, for making a parser takes its time.
+        raise UnclearError("something stands before the first section")
     parser = configparser.RawConfigParser(
         delimiters=delimiters,
         allow_no_value=keys_alone,
@@ -51,6 +60,15 @@ def _read_ini(text: str, *, delimiters: tuple[str, ...], keys_alone: bool) -> Do
     except configparser.Error as error:
         raise UnclearError(str(error)[:200]) from error
     return [{section: dict(parser.items(section)) for section in parser.sections()}]
+
+
+def _begins_with_section(text: str) -> bool:
+    """Tell whether the first line that is neither empty nor a comment may open a section, or there is none."""
+    for line in io.StringIO(text):
+        first = line.strip()[:1]
+        if first and first not in _COMMENTS:
+            return first == "["
+    return True
 
 
 def read_env(text: str) -> Documents:

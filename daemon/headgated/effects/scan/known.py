@@ -6,7 +6,7 @@ anything change" costs one comparison and trees keep their computed digests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeVar
@@ -88,8 +88,10 @@ class Draft:
         _forget(name, self.known.below, self._below)
         self.clear_fault(name)
 
-    def drop_all_but(self, names: set[bytes]) -> None:
+    def drop_all_but(self, names: AbstractSet[bytes]) -> None:
         """Note that there are no names but these."""
+        if not self.known.own_faults and names >= self.known.directory.children.keys():
+            return
         for name in chain(self.known.directory.children, self.known.own_faults):
             if name and name not in names:
                 self.drop(name)

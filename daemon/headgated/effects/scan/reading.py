@@ -13,6 +13,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 
 from headgated.effects.scan.fresh import Fresh
 
@@ -29,6 +30,9 @@ _SECOND = 1_000_000_000
 _FINE_CLOCK = 50_000_000
 _COARSE_CLOCK = 2_100_000_000
 
+_facts = attrgetter(
+    "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev"
+)
 _pack = struct.Struct("=IIIQqqQQ").pack
 
 
@@ -43,16 +47,7 @@ def look(directory: int, name: bytes) -> os.stat_result:
 
 def signature(found: os.stat_result) -> bytes:
     """Return mode, owner, size, times, inode and device in one value."""
-    facts = (
-        found.st_mode,
-        found.st_uid,
-        found.st_gid,
-        found.st_size,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-        found.st_ino,
-        found.st_dev,
-    )
+    facts = _facts(found)
     try:
         return _pack(*facts)
     except struct.error:  # somebody set a time thousands of years from now

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Mapping
 from threading import Event
 
 from headgated.core.errors import DeploymentFailedError, LimitError
@@ -97,39 +98,38 @@ class Sweep:
             rules, rules_signature = known.rules, known.rules_signature
             self._look_at_some(here, path, rules, dirty, draft)
         else:
-            rules, rules_signature = self._rules(here, path, inherited, draft)
-            self._look_at_all(here, path, rules, draft)
+            items = _listed(here)
+            rules, rules_signature = self._rules(here, path, inherited, draft, there=IGNORE_FILE in items)
+            self._look_at_all(here, items, path, rules, draft)
         entry = self._entry(Kind.DIRECTORY, found) if path else EMPTY.entry
         self.names += entry != known.directory.entry
         return draft.finished(entry, identity, inherited, rules, rules_signature)
 
-    def _look_at_all(self, here: int, path: bytes, rules: Rules, draft: Draft) -> None:
+    def _look_at_all(
+        self, here: int, items: Mapping[bytes, os.DirEntry[str]], path: bytes, rules: Rules, draft: Draft
+    ) -> None:
         trusted = draft.known.signatures if self._trust and rules is draft.known.rules else {}
-        seen, directories = set[bytes](), list[bytes]()
+        ignored, directories = set[bytes](), list[bytes]()
         self.names += 2
-        with os.scandir(here) as items:
-            for item in items:
-                name = os.fsencode(item.name)
-                try:
-                    known = trusted.get(name)
-                    if known is not None and known == signature(item.stat(follow_symlinks=False)):
-                        seen.add(name)
-                        continue
-                    below, is_directory = join(path, name), item.is_dir(follow_symlinks=False)
-                    if rules.ignores(below, is_directory=is_directory):
-                        continue
-                    seen.add(name)
-                    self._accept()
-                    if is_directory:
-                        directories.append(name)
-                    else:
-                        self._leaf(here, name, below, item.stat(follow_symlinks=False), draft)
-                except OSError as error:
-                    seen.add(name)
-                    self._failed(name, join(path, name), error, draft)
+        for name, item in items.items():
+            try:
+                known = trusted.get(name)
+                if known is not None and known == signature(item.stat(follow_symlinks=False)):
+                    continue
+                below, is_directory = join(path, name), item.is_dir(follow_symlinks=False)
+                if rules.ignores(below, is_directory=is_directory):
+                    ignored.add(name)
+                    continue
+                self._accept()
+                if is_directory:
+                    directories.append(name)
+                else:
+                    self._leaf(here, name, below, item.stat(follow_symlinks=False), draft)
+            except OSError as error:
+                self._failed(name, join(path, name), error, draft)
         for name in directories:
             self._enter(here, name, join(path, name), rules, {}, draft)
-        draft.drop_all_but(seen)
+        draft.drop_all_but(items.keys() - ignored)
 
     def _look_at_some(self, here: int, path: bytes, rules: Rules, dirty: Dirty, draft: Draft) -> None:
         for name, dirty_below in dirty.items():
@@ -220,12 +220,14 @@ class Sweep:
             template,
         )
 
-    def _rules(self, here: int, path: bytes, inherited: Rules, draft: Draft) -> tuple[Rules, bytes]:
+    def _rules(
+        self, here: int, path: bytes, inherited: Rules, draft: Draft, *, there: bool
+    ) -> tuple[Rules, bytes]:
         """Return what is ignored in a directory, and the signature of the ignore file that says so (see `Known`).
 
         Where the file cannot be had, that is a fault, and the rules stay what they were.
         """
-        known, found = draft.known, find_ignore_file(here)
+        known, found = draft.known, find_ignore_file(here) if there else None
         if found is None:
             draft.clear_fault(b"")
             return inherited, b""
@@ -263,3 +265,14 @@ class Sweep:
         if count > self._limits.max_files:
             why = f"it has more than {self._limits.max_files} files and directories"
             raise LimitError(f"cannot read the source: {why}", reason="TOO_MANY_FILES")
+
+
+def _listed(here: int) -> dict[bytes, os.DirEntry[str]]:
+    """Return what is in an open directory, by name; it can be asked about as long as the directory is open.
+
+    Raises:
+        OSError: it cannot be read. Names that nobody may look up are as good as none.
+    """
+    look(here, b".")
+    with os.scandir(here) as items:
+        return {os.fsencode(item.name): item for item in items}

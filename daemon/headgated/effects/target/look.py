@@ -13,10 +13,10 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from headgated.core.paths import join
-from headgated.core.tree import Entry, Kind
+from headgated.core.tree import Entry, Kind, Node
 from headgated.effects.beneath import GONE, Beneath
 from headgated.effects.target.failure import moved
 
@@ -83,6 +83,44 @@ class Lens:
         if stat.S_ISDIR(there.st_mode):
             return Entry(Kind.DIRECTORY, stat.S_IMODE(there.st_mode), uid=there.st_uid, gid=there.st_gid)
         raise SpecialFileError(path)
+
+    def doubtful(
+        self, directory: int, names: Iterable[bytes], expected: Mapping[bytes, Node], at: bytes
+    ) -> list[bytes]:
+        """Return the names at which a look at attributes alone does not show that what is expected there is there.
+
+        This is what a look at everything spends its time with: one call for each name, and nothing is made of its answer.
+
+        Args:
+            directory: a descriptor.
+            names: which to look at.
+            expected: what is expected in the directory, by name. Only files are ever beyond doubt.
+            at: the directory's path from the target.
+        """
+        doubtful, before = [], at + b"/" if at else b""
+        known, look, pack, size = self._known.get, os.stat, _SIGNATURE.pack, _SIGNATURE.size
+        for name in names:
+            entry = expected[name]
+            kept = known(before + name)
+            if kept is None or type(entry) is not Entry or entry.kind != Kind.FILE:
+                doubtful.append(name)
+                continue
+            try:
+                there = look(name, dir_fd=directory, follow_symlinks=False)
+            except OSError:
+                doubtful.append(name)
+                continue
+            mode, digest = there.st_mode, kept[size:]
+            if (
+                kept[:size]
+                != pack(there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
+                or (self.mac(digest) != entry.seal if entry.seal else digest != entry.digest)
+                or not (entry.mode is None or entry.mode | stat.S_IFREG == mode)
+                or not (entry.uid is None or entry.uid == there.st_uid)
+                or not (entry.gid is None or entry.gid == there.st_gid)
+            ):
+                doubtful.append(name)
+        return doubtful
 
     def file(self, there: os.stat_result, digest: bytes) -> Entry:
         """Return the entry of a regular file."""

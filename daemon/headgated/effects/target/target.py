@@ -11,12 +11,13 @@ from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape, join
 from headgated.core.plan import Change
 from headgated.core.steps import OWN_PREFIX, Put, Step, Take, found_by
-from headgated.core.tree import Entry
+from headgated.core.tree import Directory, Entry, walk
 from headgated.effects.beneath import GONE
 from headgated.effects.target.acts import Acts
 from headgated.effects.target.apply import Applier
 from headgated.effects.target.berth import Berth, is_begun
 from headgated.effects.target.clear import remove_all
+from headgated.effects.target.compare import Comparison
 from headgated.effects.target.content import entry_at, read_verified
 from headgated.effects.target.ending import Ending, remove_built
 from headgated.effects.target.failure import failed, refused
@@ -87,6 +88,25 @@ class Target:
                     special.append(path)
         _refuse_special(special)
         return found
+
+    def differing(self, tree: Directory, at: bytes = b"") -> Iterator[list[bytes]]:
+        """Yield, for some names at a time, the paths below `at` where what is there is not what `tree` says.
+
+        Raises:
+            DeploymentFailedError, TargetMovedError: as `observe`, but for special files, which differ from everything.
+        """
+        comparison = Comparison(tree, at)
+        while not comparison.done:
+            missing = True
+            with (
+                _none_if_missing(),
+                self._site() as site,
+            ):  # Not held open while the caller does something else.
+                missing, found = False, comparison.go_on(site)
+            if missing:
+                yield [path for path, _ in walk(tree, at)]
+                return
+            yield found
 
     def below(self, path: bytes) -> dict[bytes, Entry]:
         """Return everything below a directory by its path from the root; nothing where there is no directory.

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import configparser
+from contextlib import suppress
+
 import pytest
+from hypothesis import given, strategies as st
 
 from headgated.core.formats import read
 from headgated.core.formats.node import UnclearError
@@ -72,3 +76,18 @@ def test_conf_file_that_is_ini_is_read() -> None:
     assert read(b"journald.conf", b"# c\n[Journal]\nStorage=auto\n#X=1\n") == [
         {"Journal": {"Storage": "auto"}}
     ]
+
+
+@given(st.text(alphabet=st.sampled_from("[]a=:#; \t\n\r\x0b\x0c\u2028"), max_size=24))
+def test_what_a_parser_reads_as_ini_is_never_refused_before_it_is_asked(text: str) -> None:
+    parser = configparser.RawConfigParser(delimiters=("=", ":"), allow_no_value=True, default_section="\0")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    expected = None
+    with suppress(configparser.Error):
+        parser.read_string(text)
+        expected = [{section: dict(parser.items(section)) for section in parser.sections()}]
+    try:
+        found = read(b"x.ini", text.encode())
+    except UnclearError:
+        found = None
+    assert found == expected
