@@ -20,6 +20,7 @@ from headgated.core.plan import Plan
 from headgated.core.safety import Verdict, is_back
 from headgated.core.source import Snapshot
 from headgated.effects.logs import facts
+from headgated.effects.memory import give_back
 from headgated.effects.scan import ScanEndedError
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
@@ -88,8 +89,8 @@ class Syncing:
             except UnavailableError as error:
                 outcome = self._unwritable(runtime, error)
             finally:
-                if runtime.wanted is not None:
-                    runtime.wanted.forget_contents()
+                if runtime.wanted is not None and runtime.wanted.forget_contents():
+                    give_back()
                 if _told(runtime, self._environments.get(runtime.name)) != before:
                     self._tell(runtime.name)
             return outcome

@@ -25,7 +25,11 @@ from headgated.effects.scan import Source
 from headgated.engine.content import Content
 
 _REMEMBERED = 200_000
-_KEPT_BYTES = 16 * 1024 * 1024
+_KEPT_BYTES = 48 * 1024 * 1024
+"""Bytes of rendered contents that are kept until they are written: those of ten thousand files of 4 KB."""
+_LARGEST_KEPT = 1024 * 1024
+_MUCH = 1024 * 1024
+"""Bytes of contents that are worth being given back to the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,11 @@ class WantedTree:
 
     def _keep(self, digest: bytes, content: bytes) -> None:
         """Keep small rendered contents a while, as far as there is room: what was rendered to be compared is about to be written."""
-        if len(content) <= _KEPT_BYTES // 16 and self._kept + len(content) <= _KEPT_BYTES:
+        if (
+            len(content) <= _LARGEST_KEPT
+            and self._kept + len(content) <= _KEPT_BYTES
+            and digest not in self._contents
+        ):
             self._contents[digest] = content
             self._kept += len(content)
 
@@ -206,11 +214,13 @@ class WantedTree:
         """The sources laid over each other, when they were last read."""
         return self._last[0]
 
-    def forget_contents(self) -> None:
-        """Let go of contents in memory: what was to be written with them is."""
+    def forget_contents(self) -> bool:
+        """Let go of contents in memory: what was to be written with them is. Tell whether they were many."""
+        many = self._kept > _MUCH
         self._contents, self._kept = {}, 0
         for source in self._sources.values():
-            source.forget_contents()
+            many |= source.forget_contents()
+        return many
 
     def _is_template(self, path: bytes, entry: Entry) -> bool:
         if not entry.template or not (self._environment.variables or self._sealing.active):

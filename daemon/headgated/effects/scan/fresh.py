@@ -28,7 +28,9 @@ class Fresh:
         """Return a content that is still kept."""
         return self._contents.get(digest)
 
-    def shrink(self) -> None:
-        """Let all go, unless it is little."""
-        if self._size > LITTLE:
+    def shrink(self) -> bool:
+        """Let all go, unless it is little; tell whether it went."""
+        much = self._size > LITTLE
+        if much:
             self._contents, self._size = {}, 0
+        return much

@@ -115,9 +115,9 @@ class Source:
                 f"cannot read {shown}: {error.strerror}", reason="UNREADABLE", paths=[shown]
             ) from error
 
-    def forget_contents(self) -> None:
-        """Let go of contents in memory, if they are many: who wanted them has them by now."""
-        self._fresh.shrink()
+    def forget_contents(self) -> bool:
+        """Let go of contents in memory, if they are many: who wanted them has them by now. Tell whether they were."""
+        return self._fresh.shrink()
 
     def recall(self, digest: bytes) -> bytes | None:
         """Return a content that was read for one of the last snapshots, if it is still in memory; whatever is there now."""
