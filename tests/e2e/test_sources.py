@@ -221,3 +221,28 @@ def test_event_less_change_is_found_by_the_periodic_scan(tmp_path: Path) -> None
             memory[0:1] = b"2"
             memory.flush()
             eventually(lambda: (target / "f").read_text() == "2\n", within=15)
+
+
+@pytest.mark.parametrize("name", ["file-1", "file-new"])
+def test_file_that_takes_its_time_to_be_written_arrives_whole(full: Site, name: str) -> None:
+    """S1: `generate > file` empties the file, or makes it, long before it says anything; what is deployed is what it was or what it became."""
+    target, before = full.target / name, (full.source / name).read_text() if name == "file-1" else None
+    seen, whole = set[str | None](), "begins\ngoes on\nends\n"
+    writer = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            'exec > "$1"; echo begins; sleep 0.7; echo goes on; sleep 0.7; echo ends',
+            "sh",
+            full.source / name,
+        ]
+    )
+    try:
+        while writer.poll() is None:
+            seen.add(target.read_text() if target.exists() else None)
+        assert seen <= {before, whole}
+        eventually(lambda: target.exists() and target.read_text() == whole)
+    finally:
+        writer.wait(10)
+    newest = next(iter(full.client.list_deployments("web"))).changes
+    assert (newest.added_count, newest.modified_count) == ((1, 0) if before is None else (0, 1))

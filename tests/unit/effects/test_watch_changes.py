@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.effects.watching import (
+    NEVER,
     Told,
     assert_sees,
     assert_sees_every_directory,
@@ -20,7 +21,7 @@ from tests.unit.effects.watching import (
     watching,
 )
 
-from headgated.effects.watch import Watcher
+from headgated.effects.watch import Watcher, dispatch, watches
 
 
 @pytest.fixture
@@ -308,3 +309,70 @@ def test_callback_may_add_and_remove_and_close(root: Path, tmp_path: Path) -> No
     (root / "file").touch()
     assert done.wait(5)
     assert watcher.states() == []
+
+
+@pytest.mark.parametrize("before", [b"old", None])
+def test_file_that_is_being_written_is_told_when_it_is_closed(
+    root: Path, told: Told, before: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S1: whatever takes its time to write a file, what is deployed is not what it had written by then."""
+    for where, what in ((watches, "LONGEST_WRITE"), (watches, "LONGEST_BIRTH"), (dispatch, "LONGEST_HOLD")):
+        monkeypatch.setattr(where, what, NEVER)
+    file = root / "file"
+    if before is not None:
+        file.write_bytes(before)
+    with watching(told, root):
+        with file.open("wb", buffering=0) as writing:
+            for number in range(3):
+                writing.write(b"part %d\n" % number)
+                file.chmod(0o600 + number)
+                (root / f"other {number}").write_bytes(b"")
+            assert not told.wait(lambda: told.changes, 0.2)
+        assert told.wait(lambda: told.changes)
+        assert told.changes == [(str(root), frozenset({b"file", b"other 0", b"other 1", b"other 2"}))]
+
+
+@pytest.mark.parametrize(
+    "ends", [Path.unlink, lambda path: path.rename(path.with_name("new"))], ids=["removed", "renamed"]
+)
+def test_file_that_goes_while_it_is_written_is_told_at_once(
+    root: Path, told: Told, ends: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where, what in ((watches, "LONGEST_WRITE"), (dispatch, "LONGEST_HOLD")):
+        monkeypatch.setattr(where, what, NEVER)
+    file = root / "file"
+    file.write_bytes(b"old")
+    with watching(told, root), file.open("wb", buffering=0) as writing:
+        writing.write(b"part")
+        ends(file)
+        assert told.wait_path(root, b"file")
+
+
+def test_file_that_is_never_closed_is_told_all_the_same(
+    root: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watches, "LONGEST_WRITE", 0.2)
+    with watching(told, root), (root / "log").open("wb", buffering=0) as writing:
+        for _ in range(3):
+            told.forget()
+            writing.write(b"line\n")
+            assert told.wait_path(root, b"log")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.hardlink_to(path.parent / "there"),
+        os.mkfifo,
+    ],
+    ids=["symbolic", "hard", "fifo"],
+)
+def test_link_that_nobody_opens_is_told_soon(
+    root: Path, told: Told, make: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watches, "LONGEST_WRITE", NEVER)
+    (root / "there").write_bytes(b"")
+    with watching(told, root):
+        make(root / "new")
+        assert told.wait_path(root, b"new")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 from tests.unit.effects.watching import Told
 
-from headgated.effects.watch.dispatch import LIMIT, Dispatch
+from headgated.effects.watch import dispatch as module
+from headgated.effects.watch.dispatch import LIMIT, Dispatch, Mailbox
 from headgated.effects.watch.timers import Backoff, Timers, spread
 
 
@@ -81,6 +84,96 @@ def test_everything_includes_paths_before_and_after(gate: Gate, dispatch: Dispat
     box.mark_all()
     assert gate.wait(lambda: len(gate.changes) >= 2)
     assert {paths for _, paths in gate.changes[1:]} == {None}
+
+
+@pytest.fixture
+def box(gate: Gate, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
+    """A mailbox that is emptied at once, and waits for ever for those who write."""
+    monkeypatch.setattr(module, "LONGEST_HOLD", 3600.0)
+    gate.open.set()
+    return dispatch.mailbox("one")
+
+
+def told(gate: Gate) -> list[frozenset[bytes] | None]:
+    return [paths for _, paths in gate.changes]
+
+
+def test_nothing_is_told_while_somebody_writes_and_all_of_it_afterwards(gate: Gate, box: Mailbox) -> None:
+    box.mark(b"written", 3600.0)
+    box.mark(b"other")
+    box.mark(b"too", 3600.0)
+    box.mark(b"written", None)
+    box.mark(b"written")
+    assert not gate.wait(lambda: gate.changes, 0.05)
+    box.mark(b"too")
+    assert gate.wait(lambda: told(gate) == [frozenset({b"written", b"other", b"too"})])
+    box.mark(b"third", None)
+    assert gate.wait(lambda: told(gate)[1:] == [frozenset({b"third"})])
+
+
+def test_who_is_expected_to_write_and_does_not_is_waited_for_a_while(gate: Gate, box: Mailbox) -> None:
+    began = time.monotonic()
+    box.mark(b"born", 0.1)
+    box.mark(b"born", None)
+    box.mark(b"other")
+    assert gate.wait(lambda: told(gate) == [frozenset({b"born", b"other"})])
+    assert time.monotonic() - began >= 0.1
+
+
+def test_who_never_stops_is_told_all_the_same_counted_from_the_beginning(gate: Gate, box: Mailbox) -> None:
+    began = time.monotonic()
+    while not gate.changes:
+        box.mark(b"log", 0.2)
+        assert time.monotonic() - began < 10
+    assert time.monotonic() - began >= 0.2
+
+
+def test_many_who_take_turns_are_waited_for_so_long_in_all(
+    gate: Gate, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_HOLD", 0.2)
+    began = time.monotonic()
+    for number in itertools.count():
+        box.mark(b"%d" % (number + 1), 3600.0)
+        box.mark(b"%d" % number)
+        if gate.changes:
+            break
+        assert time.monotonic() - began < 10
+        time.sleep(0.001)
+    assert time.monotonic() - began >= 0.2
+
+
+def test_longer_wait_counts_from_the_beginning_of_the_shorter_one(gate: Gate, box: Mailbox) -> None:
+    box.mark(b"file", 0.01)
+    box.mark(b"file", 3600.0)
+    assert not gate.wait(lambda: gate.changes, 0.1)
+    box.mark(b"file")
+    assert gate.wait(lambda: told(gate) == [frozenset({b"file"})])
+
+
+def test_everything_is_told_when_nobody_writes_any_more(gate: Gate, box: Mailbox) -> None:
+    box.mark(b"file", 3600.0)
+    box.mark_all()
+    box.mark(b"other", 3600.0)
+    box.mark(b"file")
+    assert not gate.wait(lambda: gate.changes, 0.05)
+    box.mark(b"other")
+    assert gate.wait(lambda: told(gate) == [None])
+
+
+def test_too_many_who_write_are_everything_at_once(gate: Gate, box: Mailbox) -> None:
+    for number in range(LIMIT + 1):
+        box.mark(b"%d" % number, 3600.0)
+    assert gate.wait(lambda: told(gate) == [None])
+
+
+def test_each_mailbox_waits_for_itself(gate: Gate, dispatch: Dispatch, box: Mailbox) -> None:
+    box.mark(b"file", 3600.0)
+    boxes = [dispatch.mailbox(f"{number}") for number in range(5)]
+    for number, one in enumerate(boxes):
+        one.mark(b"file", 0.3 - number * 0.05)
+    assert gate.wait(lambda: len(gate.changes) == 5)
+    assert [root for root, _ in gate.changes] == ["4", "3", "2", "1", "0"]
 
 
 def test_closed_mailbox_tells_nothing(gate: Gate, dispatch: Dispatch) -> None:

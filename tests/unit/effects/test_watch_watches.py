@@ -47,7 +47,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def _watches(reader: Reader, root: Path, marked: list[bytes]) -> Watches:
-    watches = Watches(reader, os.fsencode(root), marked.append, lambda: None)
+    def mark(path: bytes, _wait: float | None) -> None:
+        marked.append(path)
+
+    watches = Watches(reader, os.fsencode(root), mark, lambda: None)
     watches.verify()
     return watches
 

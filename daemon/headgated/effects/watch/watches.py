@@ -31,6 +31,12 @@ BACKLOG = 10_000
 NOT_BELOW = b".git"
 """What is below a directory of this name is never deployed, and is much: hundreds of directories, events at each command."""
 
+LONGEST_WRITE = 2.0
+"""Seconds that a file which is being written is waited for: as long as a source that is never quiet, by default."""
+
+LONGEST_BIRTH = 0.25
+"""Seconds in which who made a name and opened it begins to write. Who made a link does nothing more."""
+
 _STRUCTURE = mask(Flag.IN_CREATE, Flag.IN_DELETE, Flag.IN_MOVE)
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -48,12 +54,16 @@ class Watches:
     Args:
         reader: registers them, and calls back.
         base: absolute path, without symlinks.
-        mark: told of each path that may have changed, `b""` for everything.
+        mark: told of each path that may have changed, `b""` for everything, and how long to wait for more (see `Mailbox.mark`).
         ring: called when there is something to settle.
     """
 
     def __init__(
-        self, reader: Reader, base: bytes, mark: Callable[[bytes], None], ring: Callable[[], None]
+        self,
+        reader: Reader,
+        base: bytes,
+        mark: Callable[[bytes, float | None], None],
+        ring: Callable[[], None],
     ) -> None:
         self._reader = reader
         self._base = base
@@ -109,7 +119,7 @@ class Watches:
                 unsettled[path] = False
         self._let_go()
         for path in unsettled:
-            self._mark(path)
+            self._mark(path, 0.0)
 
     def close(self) -> None:
         """Let everything go, one by one: for a reader that others go on with."""
@@ -128,7 +138,7 @@ class Watches:
                 if flags & Flag.IN_ISDIR and not (name and _is_closed(directory)):
                     self._note(path, flags)
                 elif name:
-                    self._mark(path)
+                    self._mark(path, _patience(flags))
 
     def on_watch_deleted(self, wd: Descriptor) -> None:
         """Forget a watch that the kernel took away: the directory was removed, or unmounted. Called by the reader."""
@@ -220,6 +230,19 @@ class Watches:
             orphans = self._register.take_orphans()
         if orphans:
             self._reader.unwatch(orphans, self)
+
+
+def _patience(flags: int) -> float | None:
+    """Return for how many seconds at most what comes after an event is to be waited for; None: as long as before.
+
+    Whoever writes a file in place makes or empties it, writes, and closes it; until then nobody knows whether that is all. Some
+    never close it, and links are made without being opened.
+    """
+    if flags & Flag.IN_MODIFY:
+        return LONGEST_WRITE
+    if flags & Flag.IN_CREATE:
+        return LONGEST_BIRTH
+    return None if flags & Flag.IN_ATTRIB else 0.0
 
 
 def _is_closed(path: bytes) -> bool:
