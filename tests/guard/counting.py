@@ -174,7 +174,9 @@ class _Counting:
                 self._change()  # What is done only once.
                 calls = [self._counted() for _ in range(CHANGES)]
             self._daemon.tell(signal.SIGUSR2)
-            peaks = [self._peak() for _ in range(2 * CHANGES)]  # What runs besides takes more of it than of calls.
+            peaks = [
+                self._peak() for _ in range(2 * CHANGES)
+            ]  # What runs besides takes more of it than of calls.
         finally:
             self._daemon.stop()
         usual = {name: _least_but_one([each[name] for each in calls]) for name in calls[0]}
