@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.torture.trees import alike, leftovers, picture
 from headgate.errors import UnavailableError as Unavailable
 from headgated import ConfigurationDeployer
 from headgated.core.deployment import DeploymentStatus
+from headgated.core.environment import Strategy
 from headgated.core.errors import DeploymentFailedError, UnavailableError
 
 pytestmark = [
@@ -91,6 +93,17 @@ def failure_of(deployer: ConfigurationDeployer) -> DeploymentFailedError:
     return caught.value
 
 
+def use(deployer: ConfigurationDeployer, strategy: Strategy) -> None:
+    deployer.change_environment("web", lambda e: replace(e, policies=replace(e.policies, strategy=strategy)))
+
+
+def count_contents(deployer: ConfigurationDeployer) -> int:
+    """Return how many contents history has."""
+    deployer.history._database.flush()
+    with deployer.history._database.read() as sql:
+        return int(sql.execute("SELECT count(*) FROM contents").fetchone()[0])
+
+
 def test_full_target_stays_as_it_is_and_the_next_attempt_succeeds(
     stack: ExitStack, tmp_path: Path, source: Path
 ) -> None:
@@ -131,14 +144,16 @@ def test_full_state_directory_deploys_nothing_and_the_next_attempt_succeeds(
 def test_state_directory_that_fills_up_during_a_deployment_leaves_all_or_nothing(
     stack: ExitStack, tmp_path: Path, source: Path, room: int
 ) -> None:
-    """So many KiB are left: enough for the first steps, or for all but the last."""
+    """So many KiB are left: enough for the first steps, or for all but the last. It is so little that nobody asks first."""
+    for number in range(4):
+        (source / f"f{number}").write_bytes(os.urandom(3_000))
     stack.enter_context(small(tmp_path / "state", "size=4m"))
     deployer = deployer_for(stack, tmp_path, source)
     filler = fill(tmp_path / "state")
     os.truncate(filler, filler.stat().st_size - room * 1024)
     before = picture(tmp_path / "target")
     for number in range(4):
-        (source / f"f{number}").write_bytes(os.urandom(20_000))
+        (source / f"f{number}").write_bytes(os.urandom(3_000))
     reason = ""
     try:
         deployer.deploy_configuration("web")
@@ -155,6 +170,87 @@ def test_state_directory_that_fills_up_during_a_deployment_leaves_all_or_nothing
     assert alike(source, tmp_path / "target")
     assert deployer.history.verify() == []
     assert all(record.status.finished for record in deployer.list_deployments())
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_deployment_for_which_history_has_no_room_is_refused_before_it_begins(
+    stack: ExitStack, tmp_path: Path, source: Path, strategy: Strategy
+) -> None:
+    """What goes and what comes, twice: of 8 MiB the old megabyte is there, and four new ones find no room."""
+    state, target = tmp_path / "state", tmp_path / "target"
+    stack.enter_context(small(state, "size=8m"))
+    deployer = deployer_for(stack, tmp_path, source)
+    use(deployer, strategy)
+    before, contents = picture(target), count_contents(deployer)
+    (source / "large").write_bytes(os.urandom(4_000_000))
+    error = failure_of(deployer)
+    assert error.reason == "NO_SPACE"
+    assert str(state) in error.message
+    assert picture(target) == before
+    assert count_contents(deployer) == contents, "nothing was begun"
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".headgate-")] == []
+    subprocess.run(["mount", "-o", "remount,size=40m", state], check=True)
+    assert deployer.deploy_configuration("web").status == DeploymentStatus.SUCCESS
+    assert alike(source, target)
+    assert deployer.history.verify() == []
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_history_and_target_on_one_file_system_are_reckoned_together(
+    stack: ExitStack, tmp_path: Path, source: Path, strategy: Strategy
+) -> None:
+    """There is room for each of them, and not for both."""
+    disk = tmp_path / "disk"
+    stack.enter_context(small(disk, "size=12m"))
+    (disk / "above").mkdir()
+    deployer = stack.enter_context(ConfigurationDeployer(disk / "state"))
+    target = disk / "above" / "target"
+    deployer.create_environment("web", "testing", target, sources=[source])
+    use(deployer, strategy)
+    deployer.deploy_configuration("web")
+    before, contents = picture(target), count_contents(deployer)
+    (source / "large").write_bytes(os.urandom(4_000_000))
+    error = failure_of(deployer)
+    assert error.reason == "NO_SPACE"
+    assert "of them for history" in error.message
+    assert "large" in error.paths
+    assert picture(target) == before
+    assert count_contents(deployer) == contents, "nothing was begun"
+    assert os.listdir(disk / "above") == ["target"]
+    subprocess.run(["mount", "-o", "remount,size=14m", disk], check=True)
+    deployer.deploy_configuration("web")
+    assert alike(source, target)
+    assert deployer.history.verify() == []
+
+
+def test_target_without_room_for_a_whole_directory_is_refused_before_it_begins(
+    stack: ExitStack, tmp_path: Path, source: Path
+) -> None:
+    above = tmp_path / "above"
+    stack.enter_context(small(above))
+    deployer = stack.enter_context(ConfigurationDeployer(tmp_path / "state"))
+    deployer.create_environment("web", "testing", above / "target", sources=[source])
+    use(deployer, Strategy.ATOMIC)
+    deployer.deploy_configuration("web")
+    before, contents = picture(above), count_contents(deployer)
+    (source / "large").write_bytes(os.urandom(900_000))
+    error = failure_of(deployer)
+    assert (error.reason, "large" in error.paths) == ("NO_SPACE", True)
+    assert picture(above) == before
+    assert count_contents(deployer) == contents, "nothing was begun"
+
+
+def test_edit_for_which_history_has_no_room_is_not_adopted(
+    stack: ExitStack, tmp_path: Path, source: Path
+) -> None:
+    stack.enter_context(small(tmp_path / "state", "size=8m"))
+    deployer = deployer_for(stack, tmp_path, source)
+    contents = count_contents(deployer)
+    (tmp_path / "target" / "f1").write_bytes(os.urandom(4_000_000))
+    with pytest.raises(DeploymentFailedError) as caught:
+        deployer.adopt_drift("web")
+    assert caught.value.reason == "NO_SPACE"
+    assert count_contents(deployer) == contents, "nothing was begun"
 
 
 def test_read_only_target_is_told_and_recovers(stack: ExitStack, tmp_path: Path, source: Path) -> None:
@@ -240,4 +336,32 @@ def test_daemon_says_that_its_state_cannot_be_written_and_goes_on_when_it_can(st
         done = client.wait_for_deployment(client.deploy("web").deployment_id, 30)
         assert done.status == SUCCESS
         assert FAILED not in {record.status for record in client.list_deployments("web")}
+        assert daemon.stop() == 0
+
+
+@pytest.mark.e2e
+def test_daemon_deploys_what_found_no_room_in_history_by_itself_when_there_is(stack: ExitStack) -> None:
+    """One record counts the attempts, although each finds another number of bytes free."""
+    with running() as daemon, daemon.client() as client:
+        assert daemon.stop() == 0
+        stack.enter_context(small(daemon.state, "size=8m,nr_inodes=1k"))
+        daemon.start()
+        source, target = daemon.home / "source", daemon.home / "target"
+        source.mkdir()
+        (source / "app.conf").write_text("one\n")
+        client.create_environment("web", type="development", config_path=str(target), sources=[str(source)])
+        eventually(lambda: alike(source, target))
+        before = picture(target)
+        (source / "large").write_bytes(os.urandom(4_000_000))
+        failed = eventually(
+            lambda: [r for r in client.list_deployments("web") if r.status == FAILED and r.attempts > 1],
+            within=20,
+            what="another attempt",
+        )
+        assert [(r.error.reason, r.status) for r in failed] == [("NO_SPACE", FAILED)]
+        assert [r.status for r in client.list_deployments("web")] == [FAILED, SUCCESS], "no flood"
+        assert picture(target) == before
+        subprocess.run(["mount", "-o", "remount,size=40m", daemon.state], check=True)
+        eventually(lambda: alike(source, target), within=30)
+        assert "Traceback" not in daemon.log()
         assert daemon.stop() == 0

@@ -69,6 +69,7 @@ def take_over(history: History, target: Target, work: Work, progress: Progress) 
         HeadgateError: why not; nothing has changed.
     """
     changes = work.plan.changes
+    history.make_sure_of_room(changes, work.plan.result)
     for done, change in enumerate(changes):
         progress("keep", done, len(changes))
         live = change.wanted

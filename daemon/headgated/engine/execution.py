@@ -3,7 +3,7 @@
 The order of the steps is the promise. Before `History.commit` nothing at the target has changed; after it, whatever happens,
 the change can be undone or finished from what lies on disk:
 
-    prepare -> keep in history what goes -> stage beside the target, keeping what comes (-> check) -> COMMIT (synced)
+    make sure of room -> prepare -> keep in history what goes -> stage beside the target, keeping what comes (-> check) -> COMMIT (synced)
             -> rename into place -> remove what was replaced (-> record -> mark as applied)
 
 With strategy atomic the same steps are carried out in a second directory while staging, and renaming into place is one exchange
@@ -97,7 +97,7 @@ def execute(
     total = len(changes)
     way = target.whole(token) if work.whole else target
     progress("stage", 0, total)
-    unnamed = way.prepare(changes)
+    unnamed = way.prepare(changes, history.make_sure_of_room(changes, plan.result))
     history.begin(record.environment, deployment_id, token, work.target_path, () if unnamed else directories)
     try:
         _keep(history, target, work, progress)

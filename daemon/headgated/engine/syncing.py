@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from headgated.core.deployment import ConfigDeployment, DeploymentKind, Trigger
+from headgated.core.deployment import ConfigDeployment, DeploymentError, DeploymentKind, Trigger
 from headgated.core.environment import DriftPolicy, Environment, Halt
 from headgated.core.errors import HeadgateError, SourceMovedError, UnavailableError
 from headgated.core.hold import lifts
@@ -343,13 +343,7 @@ class Syncing:
         told, old = told_error(error), runtime.failure
         if old is not None and old.version == version and old.next_at > time.time():
             return SyncOutcome(old.next_at - time.time())
-        again = old is not None and old.version == version and old.record.error is not None
-        if (
-            again
-            and old is not None
-            and old.record.error is not None
-            and old.record.error.message == told.message
-        ):
+        if old is not None and old.version == version and _is_same(old.record.error, told):
             attempts = old.attempts + 1
             if record is not None:
                 self._ledger.forget(failed(record, told))
@@ -426,6 +420,13 @@ class Syncing:
         environment = replace(environment, pause=None)
         self._environments.note(environment)
         return environment
+
+
+def _is_same(old: DeploymentError | None, now: HeadgateError) -> bool:
+    """Whether an attempt failed as one did before. How much room there is may differ each time."""
+    if old is None or old.reason != now.reason:
+        return False
+    return old.message == now.message or old.reason == "NO_SPACE"
 
 
 def _no_later(outcome: SyncOutcome, runtime: Runtime) -> SyncOutcome:

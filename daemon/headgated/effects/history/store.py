@@ -21,8 +21,10 @@ from headgated.effects.history.inspection import inspect
 from headgated.effects.history.intake import Intake
 from headgated.effects.history.journal import Journal
 from headgated.effects.history.pins import Pins
+from headgated.effects.history.reading import explained
 from headgated.effects.history.recovery import Recovery, Unfinished
 from headgated.effects.history.requests import Requests
+from headgated.effects.history.room import check_room, is_little, leaves, volume, without
 from headgated.effects.history.trees import Trees
 from headgated.effects.history.weighing import weigh
 
@@ -94,6 +96,32 @@ class History:
             HistoryDamagedError: a node of it is missing or not what its digest says.
         """
         return self._trees.read(digest)
+
+    def make_sure_of_room(self, changes: Iterable[Change], result: Directory) -> dict[int, int]:
+        """Find out whether there is room for what a deployment keeps, before anything of it is begun. An estimate.
+
+        Args:
+            changes: of its plan.
+            result: what is managed afterwards.
+
+        Returns:
+            The bytes that it needs, by the device that they are needed on; nothing where that is too little to be asked about.
+
+        Raises:
+            DeploymentFailedError: NO_SPACE.
+        """
+        found = volume(changes, result)
+        if is_little(found):
+            return {}
+        database = self._database
+
+        def refine() -> int:
+            with database.read() as sql:
+                last = sql.execute("SELECT max(id) FROM contents").fetchone()[0]
+            return without(found, self._contents.stored).need(leaves(last or 0))
+
+        with explained(database.path):
+            return check_room(database.path.parent, found, refine)
 
     def begin(
         self, environment: str, deployment_id: str, token: str, target: str, directories: Iterable[bytes]

@@ -7,28 +7,31 @@ names every path, and spares the target the back and forth.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from headgated.core.errors import DeploymentFailedError
-from headgated.core.paths import escape, parent
+from headgated.core.paths import parent
 from headgated.core.plan import Change
 from headgated.core.steps import Put, Step, Take, steps
-from headgated.core.tree import Entry
 from headgated.effects import kernel
 from headgated.effects.beneath import GONE
 from headgated.effects.target.failure import failed, moved, refused, show
+from headgated.effects.target.room import check_room
 from headgated.effects.target.site import Site
 from headgated.effects.target.unnamed import fits
 
-RESERVE = 256 * 1024
-"""Bytes that a deployment leaves free."""
-
+NOTHING: Mapping[int, int] = {}
 _LONGEST_PATH = 4095
 _LONGEST_NAME = 255
 
 
-def probe(site: Site, root: bytes, changes: Iterable[Change]) -> bool:
+def probe(site: Site, root: bytes, changes: Iterable[Change], beside: Mapping[int, int] = NOTHING) -> bool:
     """Check that the changes can be made; return whether what they bring can be staged without a name (`unnamed.fits`).
+
+    Args:
+        site: where.
+        root: of the target: absolute.
+        changes: what is to be done.
+        beside: bytes that the deployment needs for something else, by device.
 
     Raises:
         DeploymentFailedError: NAME_TOO_LONG, READ_ONLY, NOT_WRITABLE, MOUNT_POINT, NO_SPACE; the paths are all there are.
@@ -44,7 +47,7 @@ def probe(site: Site, root: bytes, changes: Iterable[Change]) -> bool:
         "is a mount point, so it cannot be replaced",
         "unmount it, or leave this path out of the source",
     )
-    _space(site, planned)
+    _space(site, planned, beside)
     return fits(site, planned)
 
 
@@ -108,7 +111,7 @@ def _is_mounted(site: Site, path: bytes) -> bool:
         raise moved(path) if error.errno in GONE else failed("look at", path, error) from error
 
 
-def _space(site: Site, planned: Iterable[Step]) -> None:
+def _space(site: Site, planned: Iterable[Step], beside: Mapping[int, int]) -> None:
     """Check free bytes and inodes of each file system for everything that is staged on it."""
     needs: dict[int, tuple[bytes, list[Put]]] = {}
     for step in planned:
@@ -116,29 +119,9 @@ def _space(site: Site, planned: Iterable[Step]) -> None:
             path = parent(step.path)
             device = os.fstat(_open(site, path, step.path)).st_dev
             needs.setdefault(device, (path, []))[1].append(step)
-    for path, puts in needs.values():
+    for device, (path, puts) in needs.items():
         there = os.fstatvfs(_open(site, path, puts[0].path))
-        entries = [entry for put in puts for entry in _staged(put)]
-        blocks = sum(-(-entry.size // there.f_frsize) or 1 for entry in entries)
-        free = there.f_bfree if os.geteuid() == 0 else there.f_bavail
-        if blocks * there.f_frsize + RESERVE > free * there.f_frsize:
-            raise _full(path, f"{blocks * there.f_frsize + RESERVE} bytes", f"{free * there.f_frsize}", puts)
-        if there.f_files and len(entries) > there.f_ffree:
-            raise _full(path, f"{len(entries)} inodes", f"{there.f_ffree}", puts)
-
-
-def _staged(put: Put) -> Iterator[Entry]:
-    yield put.wanted
-    yield from (change.wanted for change in put.members if change.wanted is not None)
-
-
-def _full(path: bytes, need: str, free: str, puts: list[Put]) -> DeploymentFailedError:
-    return DeploymentFailedError(
-        f"cannot deploy: {need} are needed in {show(path)} and {free} are free",
-        reason="NO_SPACE",
-        hint="make room on the target's file system",
-        paths=[escape(put.path) for put in puts],
-    )
+        check_room(there, show(path), puts, beside.get(device, 0))
 
 
 def _open(site: Site, path: bytes, on_behalf: bytes) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from headgated.core.errors import DeploymentFailedError
@@ -22,7 +22,7 @@ from headgated.effects.target.content import entry_at, read_verified
 from headgated.effects.target.ending import Ending, remove_built
 from headgated.effects.target.failure import failed, refused
 from headgated.effects.target.look import Lens, Mac, SpecialFileError
-from headgated.effects.target.probe import probe
+from headgated.effects.target.probe import NOTHING, probe
 from headgated.effects.target.repair import Repair
 from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneath
 from headgated.effects.target.site import Site
@@ -134,8 +134,12 @@ class Target:
         with self._site() as site:
             yield from read_verified(site, path, expected)
 
-    def prepare(self, changes: Iterable[Change]) -> bool:
+    def prepare(self, changes: Iterable[Change], beside: Mapping[int, int] = NOTHING) -> bool:
         """Make the target directory if there is none, and check that the changes can be made.
+
+        Args:
+            changes: what is to be done.
+            beside: bytes that the deployment needs for something else, by device: there is to be room for both.
 
         Returns:
             Whether they can be staged without leaving anything behind in a crash before `apply` (see `stage`).
@@ -146,13 +150,13 @@ class Target:
         """
         try:
             with self._site() as site:
-                return probe(site, self._root, changes)
+                return probe(site, self._root, changes, beside)
         except DeploymentFailedError as error:
             if error.reason != TARGET_MISSING:
                 raise
         make_root(self._root)
         with self._site() as site:
-            return probe(site, self._root, changes)
+            return probe(site, self._root, changes, beside)
 
     def stage(
         self,

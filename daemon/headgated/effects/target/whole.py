@@ -15,13 +15,13 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from headgated.core.errors import DeploymentFailedError, HeadgateError
 from headgated.core.paths import escape, parent
 from headgated.core.plan import Change
-from headgated.core.steps import Step, found_by, touched
+from headgated.core.steps import Put, Step, found_by, steps, touched
 from headgated.effects import kernel
 from headgated.effects.beneath import GONE
 from headgated.effects.target.acts import Acts
@@ -34,8 +34,9 @@ from headgated.effects.target.failure import failed, moved
 from headgated.effects.target.inventory import Inventory
 from headgated.effects.target.look import Lens
 from headgated.effects.target.possible import obstacles
-from headgated.effects.target.probe import probe
+from headgated.effects.target.probe import NOTHING, probe
 from headgated.effects.target.repair import Repair
+from headgated.effects.target.room import check_room
 from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneath
 from headgated.effects.target.site import Site
 from headgated.effects.target.stage import Stager
@@ -78,14 +79,18 @@ class Whole:
         self._carried: Inventory | None = None
         self._notes: list[str] = []
 
-    def prepare(self, changes: Iterable[Change]) -> bool:
-        """Check that the directory can be exchanged; make those above it that are missing.
+    def prepare(self, changes: Iterable[Change], beside: Mapping[int, int] = NOTHING) -> bool:
+        """Check that the directory can be exchanged and that there is room; make those above it that are missing.
+
+        Args:
+            changes: what is to be done.
+            beside: bytes that the deployment needs for something else, by device: there is to be room for both.
 
         Returns:
             False: what `stage` builds lies beside the target, and a crash leaves it there for `Target.sweep`.
 
         Raises:
-            DeploymentFailedError: MOUNT_POINT, NOT_WRITABLE, READ_ONLY, CROSS_DEVICE, with every path.
+            DeploymentFailedError: MOUNT_POINT, NOT_WRITABLE, READ_ONLY, CROSS_DEVICE, NO_SPACE, with every path.
         """
         self._changes = tuple(changes)
         make_root(os.path.dirname(self._root))
@@ -102,6 +107,7 @@ class Whole:
                 hint=found[0].hint,
                 paths=[os.fsdecode(obstacle.path) for obstacle in found],
             )
+        self._check_room(beside)
         return False
 
     def stage(
@@ -169,6 +175,15 @@ class Whole:
         except DeploymentFailedError as error:
             self._notes.append(error.message)
         return self._notes
+
+    def _check_room(self, beside: Mapping[int, int]) -> None:
+        """Check that what is new finds room. What is carried along takes some for its directories alone, which staging finds out."""
+        puts = [step for step in steps(self._changes, self._token) if isinstance(step, Put)]
+        above = os.path.dirname(self._root)
+        if puts:
+            with self._errors("look at", b""):
+                device, there = os.stat(above).st_dev, os.statvfs(above)
+            check_room(there, escape(above), puts, beside.get(device, 0))
 
     def _carry(self, old: Site | None, new: Site) -> Carrier | None:
         if old is None:
