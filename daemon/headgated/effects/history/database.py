@@ -136,6 +136,16 @@ class Database(Reading):
         """Bring the log into the main file now, as far as nobody uses it; only then does the file become smaller."""
         self._checkpointer.checkpoint()
 
+    def room_in_log(self) -> int:
+        """Bring the log into the main file; return how many bytes of it are written over from then on."""
+        with explained(self.path):
+            sql = sqlite3.connect(self.path, timeout=5.0, isolation_level=None)
+            try:
+                busy, pages, done = sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            finally:
+                sql.close()
+            return os.fstat(self._log).st_size if not busy and pages == done else 0
+
     def weigh(self, size: int) -> None:
         """Note that `size` bytes were written beside the outbox."""
         self._account(size)

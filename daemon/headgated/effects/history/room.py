@@ -44,18 +44,19 @@ class Volume:
     notes: int
     """Bytes of everything else."""
 
-    def need(self, leaves: int | None = None) -> int:
+    def need(self, leaves: int | None = None, in_log: int = 0) -> int:
         """Return the bytes that it takes at most.
 
         Args:
             leaves: pages that the index of digests has; None: no idea, so that each content changes another one.
+            in_log: bytes of the log that are written over.
         """
         rows = len(self.sizes)
         kept = sum(map(_in_pages, self.sizes.values())) + rows * _KEY + self.notes + self.notes // 8
         sends = 1 + sum(self.sizes.values()) // FULL
         index = rows if leaves is None else min(rows, sends * (leaves + 1 + rows * _KEY // _PAGE))
         log = (kept + (index + sends) * _PAGE) * (_PAGE + _FRAME) // _PAGE
-        return kept + log + RESERVE
+        return kept + max(0, log - in_log) + RESERVE
 
 
 def volume(changes: Iterable[Change], result: Directory) -> Volume:

@@ -118,7 +118,7 @@ class History:
         def refine() -> int:
             with database.read() as sql:
                 last = sql.execute("SELECT max(id) FROM contents").fetchone()[0]
-            return without(found, self._contents.stored).need(leaves(last or 0))
+            return without(found, self._contents.stored).need(leaves(last or 0), database.room_in_log())
 
         with explained(database.path):
             return check_room(database.path.parent, found, refine)
