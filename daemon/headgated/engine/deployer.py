@@ -34,6 +34,7 @@ from headgated.engine.following import Following
 from headgated.engine.housekeeping import Housekeeping
 from headgated.engine.jobs import Jobs
 from headgated.engine.ledger import Ledger, utc_now
+from headgated.engine.leftovers import Leftovers
 from headgated.engine.means import Means
 from headgated.engine.planning import Planning
 from headgated.engine.recovery import Recovery
@@ -120,7 +121,8 @@ class ConfigurationDeployer:
                 tell=on_environment,
                 recover=lambda name: self._recovery.recover(name),  # noqa: PLW0108 - made only below
             )
-            self._equip(runner)
+            leftovers = Leftovers(self.history, self.planning.open_target)
+            self._equip(runner, leftovers)
             self.jobs = Jobs(
                 self.environments, self._runtimes, self.planning, self.history, self.ledger, self.deploying
             )
@@ -132,6 +134,7 @@ class ConfigurationDeployer:
                 self.ledger,
                 self.deploying.succeed_interrupted,
                 self.deploying.to_follow,
+                leftovers,
                 self.planning.open_target,
             )
             self._open()
@@ -358,14 +361,14 @@ class ConfigurationDeployer:
                 hint="list them: headgate env list",
             ) from None
 
-    def _equip(self, runner: CommandRunner) -> None:
+    def _equip(self, runner: CommandRunner, leftovers: Leftovers) -> None:
         """Make what checks deployments and follows them up."""
         self.prober = Prober(runner)
         directory = Path(self.settings.daemon.check_directory or self.workspace_dir / "checks")
         sweep(directory)
         means = Means(self._commands, runner, self.prober, directory)
         self.following = Following(means, self.planning, self.history, self.ledger, self.deploying)
-        self.deploying.equip(Checking(means), self.following, self._masking)
+        self.deploying.equip(Checking(means), self.following, self._masking, leftovers)
 
     def _commands(self) -> Commands:
         return self.settings.commands

@@ -42,8 +42,9 @@ from headgated.engine.comparing import changed_settings
 from headgated.engine.content import from_history
 from headgated.engine.drift import forget_changed
 from headgated.engine.environments import Environments
-from headgated.engine.execution import Work, execute
+from headgated.engine.execution import Progress, Work, execute
 from headgated.engine.ledger import Ledger, failed, utc_now
+from headgated.engine.leftovers import Leftovers
 from headgated.engine.planning import Planned, Planning
 from headgated.engine.runtime import Runtime, Spoiled
 from headgated.engine.wanted import Wanted
@@ -114,10 +115,18 @@ class Deploying:
         self._checking: Checking
         self._following: FollowUp
         self._masking: Callable[[], SecretNames]
+        self._leftovers: Leftovers
 
-    def equip(self, checking: Checking, following: FollowUp, masking: Callable[[], SecretNames]) -> None:
-        """Give it what checks, what follows up and what hides. Apart from the rest, because what follows up needs this object."""
+    def equip(
+        self,
+        checking: Checking,
+        following: FollowUp,
+        masking: Callable[[], SecretNames],
+        leftovers: Leftovers,
+    ) -> None:
+        """Give it what checks, follows up, hides and tidies up. Apart from the rest, because what follows up needs this object."""
         self._checking, self._following, self._masking = checking, following, masking
+        self._leftovers = leftovers
 
     def start(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
         """Begin to work on a record.
@@ -191,16 +200,9 @@ class Deploying:
             modes=planned.modes,
             whole=whole,
         )
-        target = self._planning.target(runtime, environment)
-        try:
-            if record.kind == DeploymentKind.ADOPT:
-                notes = take_over(self._history, target, work, progress)
-            else:
-                checks = planned.wanted is not None and environment.policies.checks
-                notes = execute(self._history, target, work, progress, check if checks else None)
-        except HeadgateError as error:
-            runtime.needs_recovery = error.reason in UNFINISHED
-            raise
+        checks = planned.wanted is not None and environment.policies.checks
+        notes = self._perform(runtime, environment, work, progress, check if checks else None)
+        untidy = bool(notes)
         runtime.managed, runtime.current_id, runtime.spoiled = plan.result, record.deployment_id, None
         forget_changed(runtime, plan)
         notes = (*record.changes.notes, *notes)
@@ -215,7 +217,7 @@ class Deploying:
         try:
             self._note_success(environment, planned.wanted, hold)
             record = self._mark_applied(runtime, record) if follows else self.succeed(record)
-            self._history.applied(record.deployment_id)
+            self._history.applied(record.deployment_id, untidy=untidy)
         except (HeadgateError, OSError):
             # The target has changed and the intent stands: it was applied. What is missing is made up for before the next one.
             log.exception("cannot save that %s was applied", record.deployment_id)
@@ -224,6 +226,29 @@ class Deploying:
         if follows:
             return self._following.follow(runtime, environment, record, plan.changes, cancelled)
         return record
+
+    def _perform(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        work: Work,
+        progress: Progress,
+        check: Callable[[], ConfigDeployment] | None,
+    ) -> tuple[str, ...]:
+        """Do what is to be done at the target, after what earlier deployments left there; returns notes on what this one leaves."""
+        target = self._planning.target(runtime, environment)
+        self._leftovers.tidy(runtime.name)
+        try:
+            if work.record.kind == DeploymentKind.ADOPT:
+                return take_over(self._history, target, work, progress)
+            notes = execute(self._history, target, work, progress, check)
+        except HeadgateError as error:
+            runtime.needs_recovery = error.reason in UNFINISHED
+            self._leftovers.note(runtime.name)
+            raise
+        if notes:
+            self._leftovers.note(runtime.name)
+        return notes
 
     def told(self, runtime: Runtime, result: StepResult) -> StepResult:
         """Return what a check, reload or probe said, without secrets; nothing of its output where it may hold some that are not known."""

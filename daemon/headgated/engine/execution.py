@@ -88,7 +88,6 @@ def execute(
     plan, content, record = work.plan, work.content, work.record
     changes, deployment_id = plan.changes, record.deployment_id
     token = secrets.token_hex(6)
-    target.tidy()
     if not changes:
         history.commit(intent_of(work, token))
         return ()
@@ -120,10 +119,7 @@ def execute(
         if error.reason != "UNDO_FAILED":  # Else the intent stands, for recovery to try again.
             history.abandoned(deployment_id)
         raise
-    notes = tuple(way.finish(what))
-    if notes and not work.whole:
-        target.tidy_later(directories, token)
-    return notes
+    return tuple(way.finish(what))
 
 
 def _with_mode(change: Change, modes: Mapping[bytes, int]) -> Change:
@@ -193,13 +189,13 @@ def _kept(
 def _give_up(
     history: History, target: Target, directories: Sequence[bytes], token: str, deployment_id: str
 ) -> None:
-    """Remove what was staged. What cannot be removed now is found again at the next start."""
+    """Remove what was staged. What cannot be removed now is left to `Leftovers`."""
     try:
         target.sweep(directories, token)
         history.abandoned(deployment_id)
     except (HeadgateError, OSError):
         log.warning(
-            "cannot remove what was staged for %s; it is removed at the next start",
+            "cannot remove what was staged for %s; it is removed with the next deployment, or at the next start",
             deployment_id,
             exc_info=True,
         )

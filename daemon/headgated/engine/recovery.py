@@ -18,6 +18,7 @@ from headgated.effects.logs import about, facts
 from headgated.effects.records import decode_deployment
 from headgated.effects.target import Target
 from headgated.engine.ledger import Ledger, failed
+from headgated.engine.leftovers import Leftovers
 
 log = logging.getLogger("headgated.recovery")
 
@@ -34,11 +35,12 @@ class Recovery:
         ledger: Ledger,
         succeed: Succeed,
         to_follow: Callable[[ConfigDeployment], None],
+        leftovers: Leftovers,
         open_target: Callable[[str], Target] = Target,
     ) -> None:
         self._history, self._ledger, self._succeed = history, ledger, succeed
         self._to_follow = to_follow
-        self._open_target = open_target
+        self._leftovers, self._open_target = leftovers, open_target
 
     def run(self) -> dict[str, str]:
         """Recover everything; returns, for each environment that could not be, why it must not be deployed."""
@@ -84,6 +86,11 @@ class Recovery:
                 f"history cannot tell what {unfinished.deployment_id} was to change: {unfinished.damage}",
                 hint="compare the target with its sources by hand; files named .headgate-* may hold what was replaced",
             )
+        if unfinished.applied:
+            if not self._leftovers.remove(unfinished):
+                log.warning("what %s left at its target still cannot be removed", unfinished.deployment_id)
+                self._leftovers.note(unfinished.environment)
+            return
         target = self._open_target(unfinished.target)
         if unfinished.intent is None:
             target.sweep(unfinished.directories, unfinished.token)
@@ -93,11 +100,14 @@ class Recovery:
         record = decode_deployment(intent.record)
         # An adoption has nothing to do at the target: it was done when it was committed to.
         adopted = record.kind == DeploymentKind.ADOPT
-        completed = adopted or target.recover(steps(intent.changes, intent.token), token=intent.token)
+        notes: list[str] = []
+        completed = adopted or target.recover(steps(intent.changes, intent.token), notes, token=intent.token)
         if completed:
             log.warning("%s was cut off after its last step and is finished now", intent.deployment_id)
             self._succeed(record)
-            self._history.applied(intent.deployment_id)
+            self._history.applied(intent.deployment_id, untidy=bool(notes))
+            if notes:
+                self._leftovers.note(intent.environment)
         else:
             log.warning("%s was cut off and is undone: the target is as it was before", intent.deployment_id)
             self._ledger.finish(failed(record, _interrupted(record.deployment_id)))

@@ -85,8 +85,9 @@ class Collection:
         """Return the deployments that go, those that stay, and the trees that stay."""
         with self._database.read() as sql:
             heads = sql.execute("SELECT managed, deployment FROM heads").fetchall()
+            untidy = sql.execute("SELECT deployment FROM staging").fetchall()
             rows = sql.execute("SELECT id, state, managed_before, managed_after FROM deployments").fetchall()
-        kept = keep | {deployment_id for _, deployment_id in heads}
+        kept = keep | {deployment_id for _, deployment_id in heads} | {row[0] for row in untidy}
         going = {
             row[0]
             for row in rows

@@ -73,8 +73,12 @@ class Journal:
         with self._database.lock:
             self._pins.end(intent.environment, (*contents, *nodes))
 
-    def applied(self, deployment_id: str) -> str:
+    def applied(self, deployment_id: str, *, untidy: bool = False) -> str:
         """Note that the target has it all: the head moves. May be repeated. Returns the environment.
+
+        Args:
+            deployment_id: what was applied.
+            untidy: something of it could not be removed there; until `tidied` it is among what is unfinished.
 
         Raises:
             NotFoundError: it never committed.
@@ -93,7 +97,17 @@ class Journal:
             if row is None:
                 raise NotFoundError(f"cannot mark {deployment_id} as applied: it has not committed")
             _finish(sql, deployment_id)
+            if untidy:
+                sql.execute(
+                    "INSERT INTO staging SELECT id, environment, token, target, ? FROM deployments WHERE id = ?",
+                    (encode_paths([]), deployment_id),
+                )
             return str(row[0])
+
+    def tidied(self, deployment_id: str) -> None:
+        """Note that nothing is left of what was applied that should not be."""
+        with self._database.write() as sql:
+            sql.execute("DELETE FROM staging WHERE deployment = ?", (deployment_id,))
 
     def abandoned(self, deployment_id: str) -> None:
         """Note that the target is as it was before. May be repeated."""

@@ -26,6 +26,10 @@ class Unfinished:
     target: str
     directories: tuple[bytes, ...]
     """Where temporaries with the token may lie."""
+    sequence: int = 0
+    """Of what was committed to."""
+    applied: bool = False
+    """It is through, but something of it could not be removed at the target."""
     damage: str = ""
     """It did commit, but its intent cannot be read any more, for this reason. `intent` is None and `directories` empty then:
     temporaries may hold what it replaced, so they must stay."""
@@ -46,8 +50,10 @@ class Recovery:
                 " ORDER BY d.environment, d.sequence"
             ).fetchall()
             notes = sql.execute(
-                "SELECT deployment, environment, token, target, directories FROM staging"
-                " WHERE deployment NOT IN (SELECT id FROM deployments WHERE state = 'intent') ORDER BY environment"
+                "SELECT s.deployment, s.environment, s.token, s.target, s.directories, d.sequence, d.state FROM staging s"
+                " LEFT JOIN deployments d ON d.id = s.deployment AND d.token = s.token"
+                " WHERE s.deployment NOT IN (SELECT id FROM deployments WHERE state = 'intent')"
+                " ORDER BY s.environment, d.sequence"
             ).fetchall()
         found = [self._unfinished_intent(*row) for row in intents]
         return found + [_unfinished_staging(*row) for row in notes]
@@ -58,7 +64,8 @@ class Recovery:
         try:
             intent = self._intent(deployment_id)
         except HistoryDamagedError as error:
-            return Unfinished(None, environment, deployment_id, token, os.fsdecode(target), (), error.message)
+            where = os.fsdecode(target)
+            return Unfinished(None, environment, deployment_id, token, where, (), damage=error.message)
         paths = decode_paths(directories) if directories is not None else ()
         return Unfinished(intent, environment, deployment_id, token, os.fsdecode(target), paths)
 
@@ -87,19 +94,28 @@ class Recovery:
 
 
 def _unfinished_staging(
-    deployment_id: str, environment: str, token: str, target: bytes, directories: bytes
+    deployment_id: str,
+    environment: str,
+    token: str,
+    target: bytes,
+    directories: bytes,
+    sequence: int | None,
+    state: str | None,
 ) -> Unfinished:
+    damage = ""
+    paths: tuple[bytes, ...] = ()
     try:
-        return Unfinished(
-            None, environment, deployment_id, token, os.fsdecode(target), decode_paths(directories)
-        )
+        paths = decode_paths(directories)
     except ValueError as error:
-        return Unfinished(
-            None,
-            environment,
-            deployment_id,
-            token,
-            os.fsdecode(target),
-            (),
-            f"its note cannot be read: {error}",
-        )
+        damage = f"its note cannot be read: {error}"
+    return Unfinished(
+        None,
+        environment,
+        deployment_id,
+        token,
+        os.fsdecode(target),
+        paths,
+        sequence or 0,
+        state == "applied",
+        damage,
+    )

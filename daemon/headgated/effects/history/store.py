@@ -139,13 +139,21 @@ class History:
         """
         self._journal.commit(intent)
 
-    def applied(self, deployment_id: str) -> None:
+    def applied(self, deployment_id: str, *, untidy: bool = False) -> None:
         """Note that the target has it all: the head moves, and the record is no longer kept here. Not synced.
+
+        Args:
+            deployment_id: what was applied.
+            untidy: something of it could not be removed there; until `tidied` it is among what is `unfinished`.
 
         Raises:
             NotFoundError: it never committed.
         """
-        self._heads.moved(self._journal.applied(deployment_id))
+        self._heads.moved(self._journal.applied(deployment_id, untidy=untidy))
+
+    def tidied(self, deployment_id: str) -> None:
+        """Note that nothing is left at the target of what was applied that should not be. Not synced."""
+        self._journal.tidied(deployment_id)
 
     def abandoned(self, deployment_id: str) -> None:
         """Note that the target is as it was before. Not synced."""
@@ -169,7 +177,7 @@ class History:
         self._heads.moved(environment)
 
     def unfinished(self) -> list[Unfinished]:
-        """Return every deployment that was under way when the daemon ended. One that is damaged harms no other."""
+        """Return every deployment that was under way when the daemon ended, or is untidy. One that is damaged harms no other."""
         return self._recovery.unfinished()
 
     def changes(self, deployment_id: str) -> tuple[Change, ...]:

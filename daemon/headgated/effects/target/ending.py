@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from headgated.core.errors import DeploymentFailedError, HeadgateError
@@ -28,6 +28,8 @@ from headgated.effects.target.repair import Repair
 from headgated.effects.target.site import Site
 from headgated.effects.target.verdict import forward
 
+NOTHING: Mapping[bytes, Entry] = {}
+
 
 class Ending:
     """Finishes or undoes one exchange.
@@ -44,14 +46,18 @@ class Ending:
         self.notes: list[str] = []
         """What could not be as one would expect, for people."""
 
-    def complete(self) -> None:
+    def complete(self, replaced: Mapping[bytes, Entry] = NOTHING) -> None:
         """Remove the old directory, then the new one's marker. Idempotent.
+
+        Args:
+            replaced: what may go besides what the steps found, by path: later deployments found it there, and history has it.
 
         Raises:
             OSError, DeploymentFailedError: something cannot be removed.
         """
         berth = self._berth
-        known = {path: entry for path, entry in found_by(self._steps).items() if entry is not None}
+        found = found_by(self._steps)
+        known = {**replaced, **{path: entry for path, entry in found.items() if entry is not None}}
         try:
             self._dismantle(berth.old, known)
         finally:

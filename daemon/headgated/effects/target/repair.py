@@ -88,6 +88,18 @@ class Repair:
         for step in planned:
             self._finish(step)
 
+    def left(self, planned: Iterable[Put | Take]) -> list[bytes]:
+        """Return the temporaries that are still there.
+
+        Raises:
+            OSError: it cannot be found out.
+        """
+        return [
+            step.temp
+            for step in planned
+            if self._is_there(parent(step.path)) and self._site.look(step.temp) is not None
+        ]
+
     def _each(self, planned: Iterable[Step], act: Callable[[Step], None]) -> dict[bytes, str]:
         """Do it for every step, whatever happens to the others; return what went wrong."""
         troubled = {}

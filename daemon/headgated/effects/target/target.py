@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape, join
@@ -62,8 +62,6 @@ class Target:
         self._acts = acts or Acts()
         self._openat2 = openat2
         self._lens = Lens()
-        self._untidy: dict[str, tuple[bytes, ...]] = {}
-        """By token of a finished deployment: where temporaries of it may be."""
         self._unnamed: Unnamed | None = None
         """What was staged without a name."""
 
@@ -226,21 +224,32 @@ class Target:
         except DeploymentFailedError as error:
             return [error.message]
 
-    def tidy_later(self, directories: Iterable[bytes], token: str) -> None:
-        """Note that temporaries of a finished deployment may be there still: `tidy` removes them.
+    def tidy(self, steps: Sequence[Step], replaced: Mapping[bytes, Entry], *, token: str) -> bool:
+        """Remove what `finish` could not remove when it was time; tell whether all of it is gone now.
+
+        Directories that were to be removed are left alone: since then they may have come to be somebody's.
 
         Args:
-            directories: where they may lie.
-            token: that their names carry.
-        """
-        self._untidy[token] = tuple(directories)
+            steps: of the deployment.
+            replaced: what later deployments found where they changed something, by path.
+            token: of the deployment, which may have been one of a whole directory.
 
-    def tidy(self) -> None:
-        """Remove what could not be removed when it was time; what still cannot be stays for the next time."""
-        for token, directories in tuple(self._untidy.items()):
-            with suppress(DeploymentFailedError):
-                self.sweep(directories, token)
-                del self._untidy[token]
+        Raises:
+            DeploymentFailedError: something cannot be read or removed.
+        """
+        if is_begun(self._root, token):
+            with self._errors(), Berth(self._root, token, self._acts, openat2=self._openat2) as berth:
+                ending = Ending(berth, self._lens, steps, None)
+                try:
+                    ending.complete(replaced)
+                finally:
+                    for note in ending.notes:
+                        log.warning("%s", note)
+            return not is_begun(self._root, token)
+        moved = [step for step in steps if isinstance(step, Put | Take)]
+        with self._repair() as repair:
+            repair.complete(moved)
+            return not repair.left(moved)
 
     def undo(self, steps: Sequence[Step]) -> list[str]:
         """Bring everything back to what it was before, whatever was done so far; return notes on what could not be.

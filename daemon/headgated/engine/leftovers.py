@@ -1,0 +1,77 @@
+"""What deployments could not remove at their targets when it was time to: tried again with the next deployment, and at start.
+
+History notes which deployments those are (`History.applied`, `History.begin`), so a restart forgets none. What goes is told by their tokens, which
+nobody else's names carry, and by what history knows of them; anything else that lies there is kept, as it is right after a deployment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from headgated.core.errors import HeadgateError
+from headgated.core.steps import steps
+from headgated.core.tree import Entry
+from headgated.core.undo import compose
+from headgated.effects.history import History, Unfinished
+from headgated.effects.target import Target
+
+log = logging.getLogger("headgated.deploy")
+
+
+class Leftovers:
+    """Tidies up later. Whoever calls holds the environment's lock, or nobody deploys yet."""
+
+    def __init__(self, history: History, open_target: Callable[[str], Target]) -> None:
+        self._history, self._open_target = history, open_target
+        self._untidy: set[str] = set()
+        """Environments."""
+
+    def note(self, environment: str) -> None:
+        """Note that a deployment of an environment may have left something."""
+        self._untidy.add(environment)
+
+    def tidy(self, environment: str) -> None:
+        """Remove what is left of earlier deployments; what still cannot be is left to the next time. Costs nothing where nothing is."""
+        if environment not in self._untidy:
+            return
+        try:
+            left = [
+                found
+                for found in self._history.unfinished()
+                if found.environment == environment and found.intent is None and not found.damage
+            ]
+            removed = [self.remove(found) for found in left]
+            if all(removed):
+                self._untidy.discard(environment)
+        except (HeadgateError, OSError):
+            log.debug("cannot tidy up at the target of %s", environment, exc_info=True)
+
+    def remove(self, found: Unfinished) -> bool:
+        """Remove what one deployment left, of which history says that it was applied or never committed; tell whether all is gone."""
+        try:
+            if not self._remove(found):
+                return False
+        except (HeadgateError, OSError) as error:
+            log.debug("cannot remove what %s left: %s", found.deployment_id, error)
+            return False
+        log.info("removed what %s had left at its target", found.deployment_id)
+        return True
+
+    def _remove(self, found: Unfinished) -> bool:
+        target = self._open_target(found.target)
+        if not found.applied:
+            target.sweep(found.directories, found.token)
+            self._history.abandoned(found.deployment_id)
+            return True
+        planned = steps(self._history.changes(found.deployment_id), found.token)
+        if not target.tidy(planned, self._replaced_since(found), token=found.token):
+            return False
+        self._history.tidied(found.deployment_id)
+        return True
+
+    def _replaced_since(self, found: Unfinished) -> dict[bytes, Entry]:
+        """Return what a deployment and those after it found where they changed something: history has it."""
+        since = self._history.applied_ids(found.environment, found.sequence)
+        before = compose(self._history.changes(deployment_id) for _, deployment_id in reversed(since))
+        return {path: entry for path, entry in before.items() if entry is not None}
