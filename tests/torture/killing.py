@@ -91,8 +91,10 @@ class World:
     def journal(self) -> Path:
         return self.home / "journal"
 
-    def open(self, *, die_at_act: int = 0, die_at_step: int = 0) -> ConfigurationDeployer:
-        """Open the deployer; it may kill its own process later."""
+    def open(
+        self, *, die_at_act: int = 0, die_at_step: int = 0, boot: str | None = None
+    ) -> ConfigurationDeployer:
+        """Open the deployer, as after another start of the machine if one is named; it may kill its own process later."""
         acts = Faulty(Fault(at=die_at_act))
         told = [0]
 
@@ -107,6 +109,7 @@ class World:
             settings=allowed,
             on_deployment=step,
             open_target=lambda root: Target(root, acts=acts, leeway=0),
+            boot=boot,
         )
 
     def shuffle(self, rng: random.Random) -> None:

@@ -7,6 +7,7 @@ temporary name beside its place, and lies there until the deployment is recorded
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from headgated.core.tree import Entry, Kind
 
 OWN_PREFIX = b".headgate-"
 """Names that begin so are Headgate's own: never deployed, never scanned."""
+TEMPORARY = re.compile(r"\.headgate-([0-9a-f]{12})-\d+$")
+"""The name of a step's temporary, with the token of its deployment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from headgated.core.environment import Environment, EnvironmentType, auto_sync_b
 from headgated.core.errors import Fault, HeadgateError, InvalidRequestError, NotFoundError
 from headgated.core.masking import SecretNames
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
+from headgated.effects.boot import BootMark, this_boot
 from headgated.effects.commands import CommandRunner
 from headgated.effects.history import History
 from headgated.effects.lock import StateLock
@@ -63,13 +64,14 @@ class ConfigurationDeployer:
         on_environment: told of each environment that is new, has changed or is gone, by name.
         watch, unwatch: told of each source directory that is first or no longer subscribed to.
         open_target: makes what looks at and changes a target directory; for tests.
+        boot: what tells this start of the machine from others; for tests.
 
     Raises:
         RefusedError: STATE_LOCKED, another deployer has the directory.
         RecordError, UnavailableError: its history cannot be opened.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last two are for tests alone
         self,
         workspace_dir: str | Path,
         *,
@@ -79,6 +81,7 @@ class ConfigurationDeployer:
         watch: Callable[[str], None] = _nobody,
         unwatch: Callable[[str], None] = _nobody,
         open_target: Callable[[str], Target] = Target,
+        boot: str | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.workspace_dir = Path(workspace_dir).absolute()
@@ -121,8 +124,9 @@ class ConfigurationDeployer:
                 tell=on_environment,
                 recover=lambda name: self._recovery.recover(name),  # noqa: PLW0108 - made only below
             )
-            leftovers = Leftovers(self.history, self.planning.open_target)
-            self._equip(runner, leftovers)
+            self._leftovers = Leftovers(self.history, self.planning.open_target)
+            self._boot = BootMark(self.workspace_dir, this_boot() if boot is None else boot)
+            self._equip(runner)
             self.jobs = Jobs(
                 self.environments, self._runtimes, self.planning, self.history, self.ledger, self.deploying
             )
@@ -134,7 +138,7 @@ class ConfigurationDeployer:
                 self.ledger,
                 self.deploying.succeed_interrupted,
                 self.deploying.to_follow,
-                leftovers,
+                self._leftovers,
                 self.planning.open_target,
             )
             self._open()
@@ -361,14 +365,14 @@ class ConfigurationDeployer:
                 hint="list them: headgate env list",
             ) from None
 
-    def _equip(self, runner: CommandRunner, leftovers: Leftovers) -> None:
+    def _equip(self, runner: CommandRunner) -> None:
         """Make what checks deployments and follows them up."""
         self.prober = Prober(runner)
         directory = Path(self.settings.daemon.check_directory or self.workspace_dir / "checks")
         sweep(directory)
         means = Means(self._commands, runner, self.prober, directory)
         self.following = Following(means, self.planning, self.history, self.ledger, self.deploying)
-        self.deploying.equip(Checking(means), self.following, self._masking, leftovers)
+        self.deploying.equip(Checking(means), self.following, self._masking, self._leftovers)
 
     def _commands(self) -> Commands:
         return self.settings.commands
@@ -402,6 +406,15 @@ class ConfigurationDeployer:
                 self.problems.append(
                     Problem("RECOVERY_FAILED", why, "its environment is gone; look at its target")
                 )
+
+        if self._boot.is_another():
+            looks = [
+                self._leftovers.look(name, self.environments.get(name).config_path, runtime.managed)
+                for name, runtime in self._runtimes.items()
+                if not runtime.misfit and name not in broken
+            ]
+            if all(looks):
+                self._boot.note()
 
     def check_records(self, stopping: Callable[[], bool]) -> None:
         """Look at the records that were taken as remembered when this was opened; to be called once, by whoever has the time."""

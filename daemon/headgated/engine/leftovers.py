@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from headgated.core.errors import HeadgateError
 from headgated.core.steps import steps
-from headgated.core.tree import Entry
+from headgated.core.tree import Directory, Entry, Kind, walk
 from headgated.core.undo import compose
 from headgated.effects.history import History, Unfinished
 from headgated.effects.target import Target
@@ -46,6 +46,23 @@ class Leftovers:
                 self._untidy.discard(environment)
         except (HeadgateError, OSError):
             log.debug("cannot tidy up at the target of %s", environment, exc_info=True)
+
+    def look(self, environment: str, target: str, managed: Directory) -> bool:
+        """Find what a power cut brought back: a name that was removed, and whose removal was not on the disk yet.
+
+        Returns:
+            Whether it could be found out.
+        """
+        directories = [b"", *(path for path, entry in walk(managed) if entry.kind == Kind.DIRECTORY)]
+        try:
+            tokens = self._open_target(target).tokens(directories)
+            if tokens and self._history.untidy(environment, tokens):
+                self.note(environment)
+                self.tidy(environment)
+        except (HeadgateError, OSError) as error:
+            log.debug("cannot look for temporaries at the target of %s: %s", environment, error)
+            return False
+        return True
 
     def remove(self, found: Unfinished) -> bool:
         """Remove what one deployment left, of which history says that it was applied or never committed; tell whether all is gone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from headgated.core.intent import Intent
@@ -63,9 +63,10 @@ def commit(
     *,
     environment: str = "prod",
     sequence: int = 1,
+    directories: Sequence[bytes] = (b"",),
 ) -> Intent:
-    """Take a deployment as far as its commitment."""
-    history.begin(environment, deployment_id, TOKEN, "/target", [b""])
+    """Take a deployment as far as its commitment; without directories, one that leaves nothing behind before that."""
+    history.begin(environment, deployment_id, TOKEN, "/target", directories)
     for content in wanted.values():
         if content is not None:
             put(history, content)
@@ -81,11 +82,20 @@ def deploy(
     *,
     environment: str = "prod",
     sequence: int = 1,
+    directories: Sequence[bytes] = (b"",),
 ) -> Directory:
     """Take a deployment to its end; returns what is managed then."""
     head = history.head(environment)
     managed = EMPTY if head is None else head.managed
-    committed = commit(history, deployment_id, managed, wanted, environment=environment, sequence=sequence)
+    committed = commit(
+        history,
+        deployment_id,
+        managed,
+        wanted,
+        environment=environment,
+        sequence=sequence,
+        directories=directories,
+    )
     history.applied(deployment_id)
     return committed.managed_after
 

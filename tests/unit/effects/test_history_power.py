@@ -178,7 +178,7 @@ from headgated.effects.history import History
 from tests.unit.effects.past import deploy
 history = History(Path({str(path)!r}))
 for n in range(11):
-    deploy(history, f"deploy_prod_{{n}}", {{b"d/a": b"%d" % n * 4000}}, sequence=n)
+    deploy(history, f"deploy_prod_{{n}}", {{b"d/a": b"%d" % n * 4000}}, sequence=n, directories=())
     os.access(f"/done/{{n}}", os.F_OK)
 os._exit(0)
 """
@@ -219,7 +219,7 @@ def test_commit_that_cannot_be_synced_is_no_commit(failing: tuple[History, int, 
     managed = deploy(history, "deploy_prod_1", {b"a": b"one"})
     break_sync(log)
     with pytest.raises(UnavailableError) as caught:
-        commit(history, "deploy_prod_2", managed, {b"a": b"two"}, sequence=2)
+        commit(history, "deploy_prod_2", managed, {b"a": b"two"}, sequence=2, directories=())
     assert caught.value.reason == "STATE_NOT_WRITABLE"
     assert str(path) in caught.value.message
     os.dup2(saved, log)
@@ -237,7 +237,7 @@ def test_after_a_failed_sync_everything_goes_into_the_file_before_the_next_promi
     managed = deploy(history, "deploy_prod_1", {b"a": b"one"})
     break_sync(log)
     with pytest.raises(UnavailableError):
-        commit(history, "deploy_prod_2", managed, {b"a": b"two"}, sequence=2)
+        commit(history, "deploy_prod_2", managed, {b"a": b"two"}, sequence=2, directories=())
     os.dup2(saved, log)
     history.abandoned("deploy_prod_2")
     state = files_of(path)

@@ -14,6 +14,7 @@ from tests.torture.trees import picture
 
 from headgated import ConfigurationDeployer, DeploymentStatus
 from headgated.core.environment import Strategy
+from headgated.core.errors import DeploymentFailedError
 from headgated.effects.target import Target
 from headgated.effects.target.acts import Acts
 
@@ -53,7 +54,7 @@ class Place:
 
     def __init__(self, home: Path) -> None:
         self.home, self.source, self.target = home, home / "source", home / "place" / "target"
-        self.acts = Stubborn()
+        self.acts, self.boot = Stubborn(), "the first"
         self.source.mkdir()
         self.target.mkdir(parents=True)
         (self.target / "theirs").write_text("not ours\n")
@@ -65,7 +66,9 @@ class Place:
 
     def open(self) -> ConfigurationDeployer:
         return ConfigurationDeployer(
-            self.home / "state", open_target=lambda root: Target(root, acts=self.acts, leeway=0)
+            self.home / "state",
+            open_target=lambda root: Target(root, acts=self.acts, leeway=0),
+            boot=self.boot,
         )
 
     def restart(self) -> None:
@@ -205,7 +208,7 @@ def test_staged_files_of_a_failed_deployment_that_could_not_be_removed_go_with_t
     (place.source / "e").mkdir()
     (place.source / "e" / "f").write_text("new\n")
     place.acts.full, place.acts.stays = True, re.compile(r"\.headgate-\w+-\d+")
-    with pytest.raises(Exception, match="ENOSPC"):
+    with pytest.raises(DeploymentFailedError, match="ENOSPC"):
         place.deployer.deploy_configuration("web")
     assert place.left()
     place.acts.full, place.acts.stays = False, re.compile(NOTHING)
@@ -235,3 +238,70 @@ def test_environment_that_is_gone_leaves_nothing_to_tidy_up(place: Place) -> Non
     left = place.left()
     place.deployer.deploy_configuration("web")
     assert place.left() == left, "whose it is, nobody knows any more"
+
+
+def come_back(place: Place) -> None:
+    """Have what a deployment removed there again, as a power cut does where the removal was not on the disk."""
+    place.deploy("one")
+    place.deploy("two", OLD_FILE)
+    left = {name: (place.home / "place" / name).read_bytes() for name in place.left()}
+    place.deploy("three")
+    assert left
+    assert place.left() == []
+    for name, content in left.items():
+        (place.home / "place" / name).write_bytes(content)
+
+
+def test_what_a_power_cut_brings_back_goes_at_the_next_start_of_the_machine(place: Place) -> None:
+    come_back(place)
+    place.boot = "the second"
+    place.restart()
+    assert place.left() == []
+    assert place.deployer.history.unfinished() == []
+
+
+def test_what_a_power_cut_brings_back_is_kept_where_somebody_wrote_to_it(place: Place) -> None:
+    come_back(place)
+    for name in place.left():
+        (place.home / "place" / name).write_text("an edit\n")
+    place.boot = "the second"
+    place.restart()
+    kept = place.left()
+    assert len(kept) == 2
+    assert all(".headgate-kept-" in name for name in kept)
+
+
+def test_start_that_is_not_one_of_the_machine_looks_for_nothing(place: Place) -> None:
+    """A restart loses nothing that was done, so it need not list the directories of all targets."""
+    come_back(place)
+    left = place.left()
+    place.restart()
+    assert place.left() == left
+
+
+def test_target_that_could_not_be_looked_at_is_looked_at_with_the_next_start(place: Place) -> None:
+    come_back(place)
+    aside = place.target.rename(place.target.with_name("aside"))
+    place.boot = "the second"
+    place.restart()
+    aside.rename(place.target)
+    place.restart()
+    assert place.left() == []
+
+
+def test_removal_of_what_was_staged_is_on_the_disk_before_it_is_forgotten(place: Place) -> None:
+    place.deploy("one")
+    (place.source / "e").mkdir()
+    (place.source / "e" / "f").write_text("new\n")
+    place.acts.full, place.acts.stays = True, re.compile(r"\.headgate-\w+-\d+")
+    with pytest.raises(DeploymentFailedError):
+        place.deployer.deploy_configuration("web")
+    place.acts.stays = re.compile(NOTHING)
+    place.restart()
+    assert place.left() == []
+    assert len(place.deployer.history.unfinished()) == 1, "removed, but not for good yet"
+    place.restart()
+    assert len(place.deployer.history.unfinished()) == 1, "nor when nothing is left to remove"
+    place.acts.full = False
+    place.restart()
+    assert place.deployer.history.unfinished() == []

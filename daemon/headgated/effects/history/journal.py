@@ -35,7 +35,7 @@ class Journal:
     def begin(
         self, environment: str, deployment_id: str, token: str, target: str, directories: Iterable[bytes]
     ) -> None:
-        """Note that staging has begun. Survives a kill, not necessarily a power cut."""
+        """Note that staging has begun, synced: a power cut may leave names that were never synced, and this is all that tells whose they are."""
         where = list(directories)
         if not where:  # Nothing can be left behind.
             with self._database.lock:
@@ -45,6 +45,7 @@ class Journal:
         with self._database.write() as sql:
             sql.execute("INSERT OR REPLACE INTO staging VALUES (?, ?, ?, ?, ?)", row)
             self._pins.begin(environment, deployment_id)
+        self._database.sync()
 
     def commit(self, intent: Intent) -> None:
         """Commit to a deployment: when this returns, a power cut loses neither the intent nor anything it refers to.
@@ -103,6 +104,16 @@ class Journal:
                     (encode_paths([]), deployment_id),
                 )
             return str(row[0])
+
+    def untidy(self, environment: str, tokens: Iterable[str]) -> bool:
+        """Note that something may be left of what was applied under some of these tokens; tell whether any was."""
+        with self._database.write() as sql:
+            statement = (
+                "INSERT OR IGNORE INTO staging SELECT id, environment, token, target, ? FROM deployments"
+                " WHERE environment = ? AND state = 'applied' AND token = ?"
+            )
+            rows = [(encode_paths([]), environment, token) for token in tokens]
+            return sql.executemany(statement, rows).rowcount > 0
 
     def tidied(self, deployment_id: str) -> None:
         """Note that nothing is left of what was applied that should not be."""

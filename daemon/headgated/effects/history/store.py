@@ -126,7 +126,7 @@ class History:
     def begin(
         self, environment: str, deployment_id: str, token: str, target: str, directories: Iterable[bytes]
     ) -> None:
-        """Note that staging has begun: temporaries with `token` may lie in `directories`; none where there are none. Not synced."""
+        """Note that staging has begun: temporaries with `token` may lie in `directories`; synced where there are any."""
         self._journal.begin(environment, deployment_id, token, target, directories)
 
     def commit(self, intent: Intent) -> None:
@@ -150,6 +150,10 @@ class History:
             NotFoundError: it never committed.
         """
         self._heads.moved(self._journal.applied(deployment_id, untidy=untidy))
+
+    def untidy(self, environment: str, tokens: Iterable[str]) -> bool:
+        """Note that something is left at the target of what was applied under these tokens; tell whether any was. Not synced."""
+        return self._journal.untidy(environment, tokens)
 
     def tidied(self, deployment_id: str) -> None:
         """Note that nothing is left at the target of what was applied that should not be. Not synced."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape, join
 from headgated.core.plan import Change
-from headgated.core.steps import OWN_PREFIX, Put, Step, Take, found_by
+from headgated.core.steps import OWN_PREFIX, TEMPORARY, Put, Step, Take, found_by
 from headgated.core.tree import Directory, Entry, walk
 from headgated.effects.beneath import GONE
 from headgated.effects.target.acts import Acts
@@ -27,6 +27,7 @@ from headgated.effects.target.repair import Repair
 from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneath
 from headgated.effects.target.site import Site
 from headgated.effects.target.stage import Stager
+from headgated.effects.target.syncs import sync_directories
 from headgated.effects.target.unnamed import Unnamed
 from headgated.effects.target.verdict import Verdict, forward
 from headgated.effects.target.whole import LEEWAY, Whole
@@ -251,6 +252,24 @@ class Target:
             repair.complete(moved)
             return not repair.left(moved)
 
+    def tokens(self, directories: Iterable[bytes]) -> frozenset[str]:
+        """Return the tokens in the names of temporaries that lie in some directories; whose they are, their names do not tell.
+
+        Raises:
+            DeploymentFailedError: TARGET_MISSING, or a directory cannot be read.
+        """
+        found: set[str] = set()
+        with self._site() as site:
+            for path in directories:
+                try:
+                    names = os.listdir(site.beneath.directory(path))
+                except OSError as error:
+                    if error.errno in GONE:
+                        continue
+                    raise failed("look into", path, error) from error
+                found.update(match[1] for match in map(TEMPORARY.match, names) if match)
+        return frozenset(found)
+
     def undo(self, steps: Sequence[Step]) -> list[str]:
         """Bring everything back to what it was before, whatever was done so far; return notes on what could not be.
 
@@ -315,7 +334,7 @@ class Target:
             return go_on
 
     def sweep(self, directories: Iterable[bytes], token: str) -> None:
-        """Remove the temporaries of a staging that was never committed.
+        """Remove the temporaries of a staging that was never committed, so that no power cut brings them back.
 
         Args:
             directories: where they may lie; one that is gone is no error.
@@ -328,15 +347,18 @@ class Target:
         prefix = OWN_PREFIX + token.encode("ascii") + b"-"
         self._sweep_built(token)
         with _none_if_missing(), self._site() as site:
+            there = []
             for directory in directories:
                 try:
                     names = [os.fsencode(name) for name in os.listdir(site.beneath.directory(directory))]
+                    there.append(directory)
                     for name in names:
                         if name.startswith(prefix):
                             remove_all(site, join(directory, name))
                 except OSError as error:
                     if error.errno not in GONE:
                         raise failed("sweep", directory, error) from error
+            sync_directories(site, there)
 
     def _recover_whole(self, steps: Sequence[Step], token: str, notes: list[str] | None) -> bool | None:
         """Recover the exchange of a whole directory, if there are signs of one."""
@@ -361,6 +383,7 @@ class Target:
         if is_begun(self._root, token):
             with self._errors(), Berth(self._root, token, self._acts, openat2=self._openat2) as berth:
                 remove_built(berth, self._lens)
+                berth.sync()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
