@@ -365,6 +365,10 @@ class ConfigurationDeployer:
                 hint="list them: headgate env list",
             ) from None
 
+    def runtimes(self) -> list[Runtime]:
+        """Return the working state of every environment."""
+        return list(self._runtimes.values())
+
     def _equip(self, runner: CommandRunner) -> None:
         """Make what checks deployments and follows them up."""
         self.prober = Prober(runner)

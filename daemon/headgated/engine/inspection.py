@@ -92,12 +92,14 @@ class Inspection:
                 yield Problem("RECOVERY_FAILED", why, "mend the cause; it is tried again by itself")
 
     def _unwritable(self) -> list[Problem]:
-        """Return why nothing can be deployed anywhere, if that is so now."""
+        """Return why nothing can be deployed anywhere, if that is so now; what environments found in history, if records can be written."""
         try:
             self._deployer.ledger.store.check_writable()
         except UnavailableError as error:
             return [Problem(error.reason, f"nothing is deployed: {error.message}", error.hint)]
-        return []
+        found = dict.fromkeys(runtime.unwritable for runtime in self._deployer.runtimes())
+        hint = "look at its file system (df), and for disk errors in the kernel log"
+        return [Problem("STATE_NOT_WRITABLE", why, hint) for why in found if why]
 
     def plan(self, name: str, config_files: tuple[str, ...], with_diff: bool) -> PlanView:  # noqa: FBT001 - called through a pool
         """Return what a deployment would change now, and what would stand in its way."""
