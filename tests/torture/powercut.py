@@ -76,13 +76,14 @@ class Cut:
     after: Picture
 
 
-def begin(home: Path, strategy: Strategy, rng: random.Random) -> Cut:
+def begin(home: Path, strategy: Strategy, rng: random.Random, shuffles: int) -> Cut:
     """Make a world with one deployment, and other sources."""
     world = World(home, strategy)
     world.begin(rng)
     with world.open() as deployer:
         first = deployer.deploy_configuration("web").deployment_id
-    world.shuffle(rng)
+    for _ in range(shuffles):
+        world.shuffle(rng)
     before = picture(world.target)
     return Cut(world, first, before, wanted(world, before))
 
@@ -252,12 +253,12 @@ class Cutting:
     """Records, cuts after each `every`-th call, recovers; counts in `counts`."""
 
     def __init__(
-        self, home: Path, strategy: Strategy, rng: random.Random, every: int, at_random: int
+        self, home: Path, strategy: Strategy, rng: random.Random, *, every: int, at_random: int, shuffles: int
     ) -> None:
         self.counts: Counter[str] = Counter(dict.fromkeys(FIGURES, 0))
         self._home, self._strategy = home, strategy
         self._rng, self._every, self._at_random = rng, every, at_random
-        self._cut = begin(home, strategy, rng)
+        self._cut = begin(home, strategy, rng, shuffles)
         self._replay = Replay(self._cut, rng, self.counts)
         self._some: list[tuple[Image, list[str]]] = []
         """States to recover from, chosen evenly."""
@@ -305,6 +306,7 @@ def cut_power(
     every: int = 1,
     at_random: int = 2,
     recoveries: int = 0,
+    shuffles: int = 1,
     directory: Path | None = None,
 ) -> Counter[str]:
     """Cut a deployment, its rollback and some recoveries; return the figures. What went wrong is told on standard error.
@@ -315,6 +317,7 @@ def cut_power(
         every: cut after each so-many-eth call.
         at_random: so many states at random for each prefix.
         recoveries: how many.
+        shuffles: how often the sources are changed at random; after eight times it is more than is synced each by itself.
         directory: where to work; None: in memory, if there is room.
     """
     if directory is None and FAST.is_dir():
@@ -322,7 +325,8 @@ def cut_power(
     work = Path(tempfile.mkdtemp(prefix="hg-power-", dir=directory))
     home = work / "world"
     home.mkdir()
-    cutting = Cutting(home, strategy, random.Random(seed), every, at_random)
+    rng = random.Random(seed)
+    cutting = Cutting(home, strategy, rng, every=every, at_random=at_random, shuffles=shuffles)
     cutting.deployment()
     cutting.recoveries(recoveries)
     if not cutting.counts["faults"]:
@@ -338,6 +342,9 @@ if __name__ == "__main__":
     arguments.add_argument("--random", type=int, default=2, help="so many states at random for each prefix")
     arguments.add_argument("--directory", type=Path, help="where to work; default: in memory")
     arguments.add_argument("--recoveries", type=int, default=0, help="cut so many recoveries as well")
+    arguments.add_argument(
+        "--shuffles", type=int, default=1, help="change the sources so often; 8: many files"
+    )
     arguments.add_argument("--act", choices=["deployments", "recovery"], help=argparse.SUPPRESS)
     arguments.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = arguments.parse_args()
@@ -352,6 +359,7 @@ if __name__ == "__main__":
         every=given.every,
         at_random=given.random,
         recoveries=given.recoveries,
+        shuffles=given.shuffles,
         directory=given.directory,
     )
     said = {"strategy": given.strategy, "seed": given.seed, "seconds": round(time.monotonic() - began, 1)}
