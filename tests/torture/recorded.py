@@ -25,6 +25,10 @@ _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)\) += (-?\d+|\?)")
 _PARTS = re.compile(r'"((?:\\x[0-9a-f]{2})*)"|\{[^}]*\}|[^,\s][^,]*')
 
 
+class LostTrackError(Exception):
+    """What was recorded is not all that was done."""
+
+
 @dataclass(frozen=True)
 class Begun:
     """A call was entered."""
@@ -51,6 +55,7 @@ def record(command: Sequence[str], trace: Path, cwd: Path) -> None:
 
     Raises:
         PermissionError: strace may not trace here.
+        LostTrackError: strace has missed a call, as it says itself; it happens where a machine is busy.
         AssertionError: the command failed.
     """
     tracer = ["strace", "-f", "-qq", "-xx", "-s", "1000000000", "-e", "signal=none"]
@@ -64,6 +69,8 @@ def record(command: Sequence[str], trace: Path, cwd: Path) -> None:
     )
     if "not permitted" in done.stderr:
         raise PermissionError(done.stderr.strip())
+    if "ptrace_syscall_info" in done.stderr:
+        raise LostTrackError(done.stderr[-300:])
     assert done.returncode == 0, done.stderr[-3000:]
 
 

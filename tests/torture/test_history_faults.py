@@ -131,7 +131,7 @@ def test_each_call_on_history_that_fails_leaves_all_or_nothing_and_the_next_atte
     strategy: str, call: str, error: str, on: str
 ) -> None:
     """Of those of one deployment, each in turn until none is left to fail."""
-    struck, outcomes = 0, set()
+    struck, missed, outcomes = 0, 0, set()
     with place(strategy) as site:
         for number in count(1, times(4, 1) if call == "pwrite64" else 1):
             before = picture(site.target)
@@ -145,7 +145,8 @@ def test_each_call_on_history_that_fails_leaves_all_or_nothing_and_the_next_atte
             eventually(lambda: not site.client.status().problems, what="no problem to be told any more")
             outcomes.add(success)
             struck += has_struck
-            if not has_struck:
+            missed = 0 if has_struck else missed + 1
+            if missed > 1:  # Once may be strace's fault: it misses one where a machine is busy.
                 break
         damage = list(site.client.verify_history().damages)
         assert not damage

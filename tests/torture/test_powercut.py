@@ -40,8 +40,8 @@ def test_power_cut_after_any_call_leaves_all_or_nothing(strategy: str, shuffles:
         text=True,
         check=False,
     )
-    if "PermissionError" in done.stderr:
-        pytest.skip("strace may not trace here")
+    if "PermissionError" in done.stderr or "LostTrackError" in done.stderr:
+        pytest.skip(f"strace cannot trace here: {done.stderr[-300:]}")
     assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout)
     print(figures)  # noqa: T201 - the figures are what a long run is made for
