@@ -172,6 +172,7 @@ class Replay:
         make(home, found)
 
     def _compare(self, deployer: ConfigurationDeployer, marks: list[str]) -> Picture:
+        deployer.deploying.look_for_leftovers(deployer.runtime("web"), deployer.get_environment_config("web"))
         world, before, after = self._cut.world, self._cut.before, self._cut.after
         left = leftovers(world.target)
         now = {path: what for path, what in picture(world.target).items() if path not in left}

@@ -412,13 +412,7 @@ class ConfigurationDeployer:
                 )
 
         if self._boot.is_another():
-            looks = [
-                self._leftovers.look(name, self.environments.get(name).config_path, runtime.managed)
-                for name, runtime in self._runtimes.items()
-                if not runtime.misfit and name not in broken
-            ]
-            if all(looks):
-                self._boot.note()
+            self._leftovers.suspect(self._runtimes, self._boot.note)
 
     def check_records(self, stopping: Callable[[], bool]) -> None:
         """Look at the records that were taken as remembered when this was opened; to be called once, by whoever has the time."""

@@ -227,6 +227,10 @@ class Deploying:
             return self._following.follow(runtime, environment, record, plan.changes, cancelled)
         return record
 
+    def look_for_leftovers(self, runtime: Runtime, environment: Environment) -> None:
+        """Once after each start of the machine, find what a power cut brought back at the target."""
+        self._leftovers.look(runtime.name, environment.config_path, runtime.managed)
+
     def _perform(
         self,
         runtime: Runtime,
@@ -237,6 +241,7 @@ class Deploying:
     ) -> tuple[str, ...]:
         """Do what is to be done at the target, after what earlier deployments left there; returns notes on what this one leaves."""
         target = self._planning.target(runtime, environment)
+        self.look_for_leftovers(runtime, environment)
         self._leftovers.tidy(runtime.name)
         try:
             if work.record.kind == DeploymentKind.ADOPT:

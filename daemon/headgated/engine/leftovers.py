@@ -7,7 +7,7 @@ nobody else's names carry, and by what history knows of them; anything else that
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from headgated.core.errors import HeadgateError
 from headgated.core.steps import steps
@@ -26,6 +26,9 @@ class Leftovers:
         self._history, self._open_target = history, open_target
         self._untidy: set[str] = set()
         """Environments."""
+        self._suspects: set[str] = set()
+        """Those that are to be looked at, because the power may have been cut."""
+        self._all_looked_at: Callable[[], None] = lambda: None
 
     def note(self, environment: str) -> None:
         """Note that a deployment of an environment may have left something."""
@@ -47,12 +50,24 @@ class Leftovers:
         except (HeadgateError, OSError):
             log.debug("cannot tidy up at the target of %s", environment, exc_info=True)
 
-    def look(self, environment: str, target: str, managed: Directory) -> bool:
+    def suspect(self, environments: Iterable[str], all_looked_at: Callable[[], None]) -> None:
+        """Note that the power may have been cut since these were deployed to.
+
+        Args:
+            environments: by name.
+            all_looked_at: called once, when each of them has been looked at.
+        """
+        self._suspects, self._all_looked_at = set(environments), all_looked_at
+        if not self._suspects:
+            all_looked_at()
+
+    def look(self, environment: str, target: str, managed: Directory) -> None:
         """Find what a power cut brought back: a name that was removed, and whose removal was not on the disk yet.
 
-        Returns:
-            Whether it could be found out.
+        Costs nothing where nobody suspects that. Not done at the start itself: a target may not answer, and others are not to wait for it.
         """
+        if environment not in self._suspects:
+            return
         directories = [b"", *(path for path, entry in walk(managed) if entry.kind == Kind.DIRECTORY)]
         try:
             tokens = self._open_target(target).tokens(directories)
@@ -61,8 +76,10 @@ class Leftovers:
                 self.tidy(environment)
         except (HeadgateError, OSError) as error:
             log.debug("cannot look for temporaries at the target of %s: %s", environment, error)
-            return False
-        return True
+            return
+        self._suspects.discard(environment)
+        if not self._suspects:
+            self._all_looked_at()
 
     def remove(self, found: Unfinished) -> bool:
         """Remove what one deployment left, of which history says that it was applied or never committed; tell whether all is gone."""

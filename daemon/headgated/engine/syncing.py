@@ -119,6 +119,7 @@ class Syncing:
             return waits
         if runtime.misfit:
             return SyncOutcome()
+        self._deploying.look_for_leftovers(runtime, environment)
         # Anew: what was followed up or taken back may have left a hold.
         environment = self._end_pause(self._environments.get(runtime.name))
         if not environment.sources:

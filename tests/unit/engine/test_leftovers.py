@@ -55,6 +55,8 @@ class Place:
     def __init__(self, home: Path) -> None:
         self.home, self.source, self.target = home, home / "source", home / "place" / "target"
         self.acts, self.boot = Stubborn(), "the first"
+        self.opened: list[str] = []
+        """Targets."""
         self.source.mkdir()
         self.target.mkdir(parents=True)
         (self.target / "theirs").write_text("not ours\n")
@@ -67,13 +69,22 @@ class Place:
     def open(self) -> ConfigurationDeployer:
         return ConfigurationDeployer(
             self.home / "state",
-            open_target=lambda root: Target(root, acts=self.acts, leeway=0),
+            open_target=self._target,
             boot=self.boot,
         )
+
+    def _target(self, root: str) -> Target:
+        self.opened.append(root)
+        return Target(root, acts=self.acts, leeway=0)
 
     def restart(self) -> None:
         self.deployer.close()
         self.deployer = self.open()
+
+    def look(self) -> None:
+        """As auto-sync does before anything else."""
+        deployer = self.deployer
+        deployer.deploying.look_for_leftovers(deployer.runtime("web"), deployer.get_environment_config("web"))
 
     def use(self, strategy: Strategy) -> None:
         self.deployer.change_environment(
@@ -256,8 +267,17 @@ def test_what_a_power_cut_brings_back_goes_at_the_next_start_of_the_machine(plac
     come_back(place)
     place.boot = "the second"
     place.restart()
+    place.look()
     assert place.left() == []
     assert place.deployer.history.unfinished() == []
+
+
+def test_what_a_power_cut_brings_back_goes_with_the_next_deployment_without_a_daemon(place: Place) -> None:
+    come_back(place)
+    place.boot = "the second"
+    place.restart()
+    place.deploy("four")
+    assert place.left() == []
 
 
 def test_what_a_power_cut_brings_back_is_kept_where_somebody_wrote_to_it(place: Place) -> None:
@@ -266,6 +286,7 @@ def test_what_a_power_cut_brings_back_is_kept_where_somebody_wrote_to_it(place: 
         (place.home / "place" / name).write_text("an edit\n")
     place.boot = "the second"
     place.restart()
+    place.look()
     kept = place.left()
     assert len(kept) == 2
     assert all(".headgate-kept-" in name for name in kept)
@@ -275,8 +296,19 @@ def test_start_that_is_not_one_of_the_machine_looks_for_nothing(place: Place) ->
     """A restart loses nothing that was done, so it need not list the directories of all targets."""
     come_back(place)
     left = place.left()
+    place.look()
     place.restart()
+    place.look()
     assert place.left() == left
+
+
+def test_start_waits_for_no_target(place: Place) -> None:
+    """It might never answer, and the other environments are to be served."""
+    come_back(place)
+    place.opened.clear()
+    place.boot = "the second"
+    place.restart()
+    assert place.opened == []
 
 
 def test_target_that_could_not_be_looked_at_is_looked_at_with_the_next_start(place: Place) -> None:
@@ -284,8 +316,10 @@ def test_target_that_could_not_be_looked_at_is_looked_at_with_the_next_start(pla
     aside = place.target.rename(place.target.with_name("aside"))
     place.boot = "the second"
     place.restart()
+    place.look()
     aside.rename(place.target)
     place.restart()
+    place.look()
     assert place.left() == []
 
 
