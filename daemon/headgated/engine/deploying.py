@@ -228,7 +228,7 @@ class Deploying:
         return record
 
     def look_for_leftovers(self, runtime: Runtime, environment: Environment) -> None:
-        """Once after each start of the machine, find what a power cut brought back at the target."""
+        """Once after each start, see to what earlier deployments or a power cut left at the target."""
         self._leftovers.look(runtime.name, environment.config_path, runtime.managed)
 
     def _perform(

@@ -1,4 +1,4 @@
-"""What deployments could not remove at their targets when it was time to: tried again with the next deployment, and at start.
+"""What deployments could not remove at their targets when it was time to: tried again with the next deployment, and after a start.
 
 History notes which deployments those are (`History.applied`, `History.begin`), so a restart forgets none. What goes is told by their tokens, which
 nobody else's names carry, and by what history knows of them; anything else that lies there is kept, as it is right after a deployment.
@@ -26,9 +26,16 @@ class Leftovers:
         self._history, self._open_target = history, open_target
         self._untidy: set[str] = set()
         """Environments."""
+        self._found: set[str] = set()
+        """Those of them that were untidy at the start, and were not looked at since."""
         self._suspects: set[str] = set()
         """Those that are to be looked at, because the power may have been cut."""
         self._all_looked_at: Callable[[], None] = lambda: None
+
+    def found(self, environment: str) -> None:
+        """Note that something is left since before the start: tried again at the first look."""
+        self._untidy.add(environment)
+        self._found.add(environment)
 
     def note(self, environment: str) -> None:
         """Note that a deployment of an environment may have left something."""
@@ -62,10 +69,13 @@ class Leftovers:
             all_looked_at()
 
     def look(self, environment: str, target: str, managed: Directory) -> None:
-        """Find what a power cut brought back: a name that was removed, and whose removal was not on the disk yet.
+        """Try again what was left before the start, and find what a power cut brought back: a name whose removal was not on the disk yet.
 
-        Costs nothing where nobody suspects that. Not done at the start itself: a target may not answer, and others are not to wait for it.
+        Costs nothing where there is nothing of that. Not done at the start itself: a target may not answer, and others are not to wait for it.
         """
+        if environment in self._found:
+            self._found.discard(environment)
+            self.tidy(environment)
         if environment not in self._suspects:
             return
         directories = [b"", *(path for path, entry in walk(managed) if entry.kind == Kind.DIRECTORY)]

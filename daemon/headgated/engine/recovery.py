@@ -87,9 +87,7 @@ class Recovery:
                 hint="compare the target with its sources by hand; files named .headgate-* may hold what was replaced",
             )
         if unfinished.applied:
-            if not self._leftovers.remove(unfinished):
-                log.warning("what %s left at its target still cannot be removed", unfinished.deployment_id)
-                self._leftovers.note(unfinished.environment)
+            self._leftovers.found(unfinished.environment)
             return
         target = self._open_target(unfinished.target)
         if unfinished.intent is None:

@@ -156,6 +156,7 @@ def test_what_could_not_be_removed_is_found_again_at_the_next_start(
     assert place.left()
     place.acts.stays = re.compile(NOTHING)
     place.restart()
+    place.look()
     assert place.left() == []
     assert place.deployer.history.unfinished() == []
 
@@ -168,6 +169,7 @@ def test_what_still_cannot_be_removed_at_a_start_goes_with_the_deployment_after_
     place.deploy("one")
     place.deploy("two", stays)
     place.restart()
+    place.look()
     assert place.left()
     place.deploy("three")
     assert place.left() == []
@@ -197,6 +199,7 @@ def test_what_later_deployments_replaced_goes_from_an_old_directory_too(place: P
     place.deploy("four", IN_OLD_TREE)
     place.acts.stays = re.compile(NOTHING)
     place.restart()
+    place.look()
     assert place.left() == []
 
 
@@ -237,6 +240,7 @@ def test_collection_keeps_what_tidying_up_goes_by(place: Place) -> None:
     assert place.deployer.history.verify() == []
     place.acts.stays = re.compile(NOTHING)
     place.restart()
+    place.look()
     assert place.left() == []
 
 
@@ -305,6 +309,7 @@ def test_start_that_is_not_one_of_the_machine_looks_for_nothing(place: Place) ->
 def test_start_waits_for_no_target(place: Place) -> None:
     """It might never answer, and the other environments are to be served."""
     come_back(place)
+    place.deploy("four", OLD_FILE)
     place.opened.clear()
     place.boot = "the second"
     place.restart()
@@ -332,6 +337,7 @@ def test_removal_of_what_was_staged_is_on_the_disk_before_it_is_forgotten(place:
         place.deployer.deploy_configuration("web")
     place.acts.stays = re.compile(NOTHING)
     place.restart()
+    place.look()
     assert place.left() == []
     assert len(place.deployer.history.unfinished()) == 1, "removed, but not for good yet"
     place.restart()
