@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -136,7 +137,8 @@ def leaks(site: Site) -> list[str]:
     if site.daemon.process is not None:
         daemon = psutil.Process(site.daemon.process.pid)
         for process in [daemon, *daemon.children(recursive=True)]:
-            kept[f"arguments of {process.pid}"] = " ".join(process.cmdline())
+            with suppress(psutil.NoSuchProcess):  # It has just ended.
+                kept[f"arguments of {process.pid}"] = " ".join(process.cmdline())
     found = [(where, needle, text.find(needle)) for where, text in kept.items() for needle in needles]
     return [f"{where}: {kept[where][max(0, at - 60) : at + 60]!r}" for where, _, at in found if at >= 0]
 
