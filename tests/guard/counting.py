@@ -148,7 +148,8 @@ class _Counting:
         self._source, self._target = home / "source", home / "target"
         self._files, self._number = files, 0
         self._changing = f"d{files // 2 // TO_A_DIRECTORY:04d}/f{files // 2:06d}"
-        self._daemon = _Counted(home, "[settle]\nquiet = 0\n")
+        # No look at everything in between: traced, that of a large tree takes longer than anybody waits for a change.
+        self._daemon = _Counted(home, '[settle]\nquiet = 0\n[watch]\nscan_interval = "1h"\n')
         self._trace = home / "trace"
         self._read = 0
         """How much of the trace has been looked at."""
