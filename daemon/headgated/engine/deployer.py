@@ -23,7 +23,6 @@ from headgated.effects.boot import BootMark, this_boot
 from headgated.effects.commands import CommandRunner
 from headgated.effects.history import History
 from headgated.effects.lock import StateLock
-from headgated.effects.memory import give_back
 from headgated.effects.probes import Prober
 from headgated.effects.records import DeploymentStore, EnvironmentStore
 from headgated.effects.rehearsal import sweep
@@ -419,7 +418,6 @@ class ConfigurationDeployer:
         """Look at the records that were taken as remembered when this was opened; to be called once, by whoever has the time."""
         self._tell_set_aside([f"{aside.path}: {aside.why}" for aside in self.ledger.store.check(stopping)])
         self.ledger.store.remember(WORTH_WRITING)
-        give_back()
 
     def _tell_set_aside(self, sentences: Sequence[str]) -> None:
         for sentence in sentences:
