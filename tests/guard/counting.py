@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.attached import attached
 from tests.e2e.harness import SYNCED, Daemon, eventually, state_of
 
 CHANGES = 5
@@ -175,9 +176,8 @@ class _Counting:
                 self._change()  # What is done only once.
                 calls = [self._counted() for _ in range(CHANGES)]
             self._daemon.tell(signal.SIGUSR2)
-            peaks = [
-                self._peak() for _ in range(2 * CHANGES)
-            ]  # What runs besides takes more of it than of calls.
+            # Twice as many: what runs besides takes more of it than of calls.
+            peaks = [self._peak() for _ in range(2 * CHANGES)]
         finally:
             self._daemon.stop()
         usual = {name: _least_but_one([each[name] for each in calls]) for name in calls[0]}
@@ -246,22 +246,9 @@ class _Counting:
     def _traced(self) -> Iterator[None]:
         assert self._daemon.process is not None
         leaving_out = "trace=!" + ",".join(name for name in WAITING)
-        command = ["strace", "-f", "-y", "-s", "0", "-e", leaving_out, "-e", "signal=none", "-o", self._trace]
-        tracer = subprocess.Popen(
-            [*map(str, command), "-p", str(self._daemon.process.pid)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert tracer.stderr is not None
-            told = tracer.stderr.readline()
-            if "not permitted" in told:
-                raise PermissionError(told.strip())
-            assert "attached" in told, told
+        options = ["-y", "-s", "0", "-e", leaving_out, "-e", "signal=none", "-o", str(self._trace)]
+        with attached(self._daemon.process.pid, options):
             yield
-        finally:
-            tracer.terminate()
-            tracer.communicate()
 
 
 def _least_but_one(values: list[int]) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
+from tests.attached import attached
 from tests.e2e.harness import FAILED, SUCCESS, Daemon, eventually, running
 from tests.torture.killing import FAST
 from tests.torture.scale import times
@@ -52,21 +52,12 @@ def failing(daemon: Daemon, call: str, error: str, when: str) -> Iterator[Fault]
     trace = daemon.home / "trace"
     files = [part for name in ("history.db", "history.db-wal") for part in ("-P", str(daemon.state / name))]
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}", "-e", "signal=none"]
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-s", "0", "-o", str(trace), *inject, *files, "-p", str(daemon.process.pid)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert tracer.stderr is not None
-        told = tracer.stderr.readline()
-        if "not permitted" in told:
-            pytest.skip(f"strace may not attach here: {told.strip()}")
-        assert "attached" in told, told
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(attached(daemon.process.pid, ["-s", "0", "-o", str(trace), *inject, *files]))
+        except PermissionError as refusal:
+            pytest.skip(f"strace may not attach here: {refusal}")
         yield Fault(trace)
-    finally:
-        tracer.terminate()
-        tracer.communicate()
 
 
 class Place:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 
 from headgated.core.environment import DriftPolicy, Environment
 from headgated.core.errors import DeploymentFailedError, HeadgateError, NotFoundError
@@ -27,6 +28,8 @@ log = logging.getLogger("headgated.drift")
 
 DRIFTED = "DRIFTED"
 """The reason of a refusal and of a halt."""
+AT_ONCE = 100
+"""So many paths that events named are looked at before others get their turn."""
 PATIENCE = 2.0
 """Seconds that an environment at work is waited for; the thread has something else to do."""
 SHOWN = 100
@@ -116,16 +119,22 @@ def _suspects(target: Target, managed: Directory, dirty: Iterable[bytes] | None)
     Rests for as long as it works, so that a look at very many never holds up deployments elsewhere.
     """
     nodes = {path: lookup(managed, path) for path in ((b"",) if dirty is None else dirty)}
-    yield from differing(
-        target, {path: own(node) for path, node in nodes.items() if path and node is not None}
+    named = _batches({path: own(node) for path, node in nodes.items() if path and node is not None})
+    looks: Iterator[Iterable[bytes]] = chain(
+        (differing(target, some) for some in named),
+        *(target.differing(node, path) for path, node in nodes.items() if isinstance(node, Directory)),
     )
-    for path, node in nodes.items():
-        if isinstance(node, Directory):
-            began = time.monotonic()
-            for some in target.differing(node, path):
-                yield from some
-                time.sleep(time.monotonic() - began)
-                began = time.monotonic()
+    began = time.monotonic()
+    for found in looks:
+        yield from found
+        time.sleep(time.monotonic() - began)
+        began = time.monotonic()
+
+
+def _batches(deployed: Mapping[bytes, Entry]) -> Iterator[dict[bytes, Entry]]:
+    items = iter(deployed.items())
+    while some := dict(islice(items, AT_ONCE)):
+        yield some
 
 
 def remember(runtime: Runtime, found: Found) -> bool:
@@ -174,7 +183,7 @@ def look_at_all(runtime: Runtime, environment: Environment, planning: Planning) 
         HeadgateError: it cannot be read.
     """
     target, managed = planning.target(runtime, environment), runtime.managed
-    suspects = [path for some in target.differing(managed) for path in some]
+    suspects = chain.from_iterable(target.differing(managed))
     remember(runtime, differing(target, _deployed(managed, suspects)))
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import TypeVar
 
 from headgated.core.environment import Environment
@@ -197,9 +198,8 @@ class Planning:
             UnsoundError: too much would go.
         """
         tree, managed = wanted.tree, runtime.managed
-        target = self.target(runtime, environment)
-        suspects = [path for some in target.differing(managed) for path in some] if full else []
-        paths = affected(managed, tree, suspects)
+        differing = self.target(runtime, environment).differing(managed) if full else ()
+        paths = affected(managed, tree, chain.from_iterable(differing))
         plan = self._plan(runtime, environment, paths, tree)
         planned = self._planned(runtime, environment, plan, wanted.content, wanted)
         if allowed is not None:

@@ -316,7 +316,7 @@ def test_file_that_is_being_written_is_told_when_it_is_closed(
     root: Path, told: Told, before: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S1: whatever takes its time to write a file, what is deployed is not what it had written by then."""
-    for where, what in ((watches, "LONGEST_WRITE"), (watches, "LONGEST_BIRTH"), (dispatch, "LONGEST_HOLD")):
+    for where, what in ((watches, "LONGEST_BIRTH"), (dispatch, "LONGEST_HOLD")):
         monkeypatch.setattr(where, what, NEVER)
     file = root / "file"
     if before is not None:
@@ -338,8 +338,7 @@ def test_file_that_is_being_written_is_told_when_it_is_closed(
 def test_file_that_goes_while_it_is_written_is_told_at_once(
     root: Path, told: Told, ends: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for where, what in ((watches, "LONGEST_WRITE"), (dispatch, "LONGEST_HOLD")):
-        monkeypatch.setattr(where, what, NEVER)
+    monkeypatch.setattr(dispatch, "LONGEST_HOLD", NEVER)
     file = root / "file"
     file.write_bytes(b"old")
     with watching(told, root), file.open("wb", buffering=0) as writing:
@@ -351,7 +350,7 @@ def test_file_that_goes_while_it_is_written_is_told_at_once(
 def test_file_that_is_never_closed_is_told_all_the_same(
     root: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watches, "LONGEST_WRITE", 0.2)
+    monkeypatch.setattr(dispatch, "LONGEST_HOLD", 0.2)
     with watching(told, root), (root / "log").open("wb", buffering=0) as writing:
         for _ in range(3):
             told.forget()
@@ -371,7 +370,7 @@ def test_file_that_is_never_closed_is_told_all_the_same(
 def test_link_that_nobody_opens_is_told_soon(
     root: Path, told: Told, make: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watches, "LONGEST_WRITE", NEVER)
+    monkeypatch.setattr(dispatch, "LONGEST_HOLD", NEVER)
     (root / "there").write_bytes(b"")
     with watching(told, root):
         make(root / "new")

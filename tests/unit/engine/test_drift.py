@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,9 @@ from headgated.core.deployment import ConfigDeployment, DeploymentKind, Trigger
 from headgated.core.environment import DriftPolicy, Environment, Halt, Pause, Policies
 from headgated.core.errors import DeploymentFailedError, HeadgateError, InvalidRequestError, RefusedError
 from headgated.core.report import changes_of
+from headgated.core.tree import Entry
 from headgated.effects.target import Target
+from headgated.engine import drift
 from headgated.engine.adoption import plan_adoption, take_over
 from headgated.engine.drift import Drift
 from headgated.engine.execution import Work
@@ -736,3 +738,21 @@ def test_no_edit_is_ever_lost_and_nothing_foreign_is_touched(
     every = site.deployer.list_deployments("web")
     assert not [one for one in every if one.error is not None and one.error.reason == "INTERNAL"]
     assert site.deployer.history.verify() == []
+
+
+def test_many_paths_that_events_named_are_looked_at_some_at_a_time(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(DriftPolicy.REPORT)
+    monkeypatch.setattr(drift, "AT_ONCE", 2)
+    target = site.deployer.planning.target(site.runtime, site.environment)
+    looks: list[int] = []
+
+    def observe(paths: Iterable[bytes]) -> dict[bytes, Entry | None]:
+        looks.append(len(list(paths)))
+        return Target.observe(target, paths)
+
+    monkeypatch.setattr(target, "observe", observe)
+    site.edit("d/c", "edited\n")
+    assert site.look("a", "b", "d/c") == ("d/c",)
+    assert looks[:2] == [2, 1]

@@ -44,9 +44,8 @@ def read_conf(text: str) -> Documents:
 
 
 def _read_ini(text: str, *, delimiters: tuple[str, ...], keys_alone: bool) -> Documents:
-    if not _begins_with_section(
-        text
-    ):  # Most files named .conf: said at once, for making a parser takes its time.
+    # Most files named .conf; said at once, for making a parser takes its time.
+    if not _begins_with_section(text):
         raise UnclearError("something stands before the first section")
     parser = configparser.RawConfigParser(
         delimiters=delimiters,

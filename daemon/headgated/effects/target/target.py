@@ -97,10 +97,8 @@ class Target:
         comparison = Comparison(tree, at)
         while not comparison.done:
             missing = True
-            with (
-                _none_if_missing(),
-                self._site() as site,
-            ):  # Not held open while the caller does something else.
+            # Opened anew each time: not held while the caller does something else.
+            with _none_if_missing(), self._site() as site:
                 missing, found = False, comparison.go_on(site)
             if missing:
                 yield [path for path, _ in walk(tree, at)]

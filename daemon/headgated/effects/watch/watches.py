@@ -15,6 +15,7 @@ touches the file system, so that the reader keeps up.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -30,9 +31,6 @@ BACKLOG = 10_000
 
 NOT_BELOW = b".git"
 """What is below a directory of this name is never deployed, and is much: hundreds of directories, events at each command."""
-
-LONGEST_WRITE = 2.0
-"""Seconds that a file which is being written is waited for: as long as a source that is never quiet, by default."""
 
 LONGEST_BIRTH = 0.25
 """Seconds in which who made a name and opened it begins to write. Who made a link does nothing more."""
@@ -235,11 +233,11 @@ class Watches:
 def _patience(flags: int) -> float | None:
     """Return for how many seconds at most what comes after an event is to be waited for; None: as long as before.
 
-    Whoever writes a file in place makes or empties it, writes, and closes it; until then nobody knows whether that is all. Some
-    never close it, and links are made without being opened.
+    Whoever writes a file in place makes or empties it, writes, and closes it; until then nobody knows whether that is all. How long
+    those are waited for who never close it is the mailbox's to say. Links are made without being opened.
     """
     if flags & Flag.IN_MODIFY:
-        return LONGEST_WRITE
+        return math.inf
     if flags & Flag.IN_CREATE:
         return LONGEST_BIRTH
     return None if flags & Flag.IN_ATTRIB else 0.0
