@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.e2e.harness import FAILED, SUCCESS, eventually, running
+from tests.e2e.harness import FAILED, SUCCESS, Daemon, eventually, running
 from tests.torture.trees import alike, leftovers, picture
 
+from headgate import Client
 from headgate.errors import UnavailableError as Unavailable
 from headgated import ConfigurationDeployer
 from headgated.core.deployment import DeploymentStatus
@@ -306,18 +307,25 @@ def test_bind_mounted_file_is_named_and_nothing_changes(
     assert alike(source, target)
 
 
-@pytest.mark.e2e
-def test_daemon_says_that_its_state_cannot_be_written_and_goes_on_when_it_can(stack: ExitStack) -> None:
-    """It stays up, deploys nothing, says so in `status` and once in the log, and catches up by itself."""
+@contextmanager
+def cramped(stack: ExitStack, options: str) -> Iterator[tuple[Daemon, Client, Path, Path]]:
+    """A daemon whose state lies on a small file system, with one file deployed from a source to a target."""
     with running() as daemon, daemon.client() as client:
         assert daemon.stop() == 0
-        stack.enter_context(small(daemon.state, "size=6m,nr_inodes=1k"))
+        stack.enter_context(small(daemon.state, options))
         daemon.start()
         source, target = daemon.home / "source", daemon.home / "target"
         source.mkdir()
         (source / "app.conf").write_text("one\n")
         client.create_environment("web", type="development", config_path=str(target), sources=[str(source)])
         eventually(lambda: alike(source, target))
+        yield daemon, client, source, target
+
+
+@pytest.mark.e2e
+def test_daemon_says_that_its_state_cannot_be_written_and_goes_on_when_it_can(stack: ExitStack) -> None:
+    """It stays up, deploys nothing, says so in `status` and once in the log, and catches up by itself."""
+    with cramped(stack, "size=6m,nr_inodes=1k") as (daemon, client, source, target):
         assert not client.status().problems
         filler = fill(daemon.state)
         (source / "app.conf").write_text("two\n")
@@ -342,15 +350,7 @@ def test_daemon_says_that_its_state_cannot_be_written_and_goes_on_when_it_can(st
 @pytest.mark.e2e
 def test_daemon_deploys_what_found_no_room_in_history_by_itself_when_there_is(stack: ExitStack) -> None:
     """One record counts the attempts, although each finds another number of bytes free."""
-    with running() as daemon, daemon.client() as client:
-        assert daemon.stop() == 0
-        stack.enter_context(small(daemon.state, "size=8m,nr_inodes=1k"))
-        daemon.start()
-        source, target = daemon.home / "source", daemon.home / "target"
-        source.mkdir()
-        (source / "app.conf").write_text("one\n")
-        client.create_environment("web", type="development", config_path=str(target), sources=[str(source)])
-        eventually(lambda: alike(source, target))
+    with cramped(stack, "size=8m,nr_inodes=1k") as (daemon, client, source, target):
         before = picture(target)
         (source / "large").write_bytes(os.urandom(4_000_000))
         failed = eventually(
