@@ -23,7 +23,8 @@ One file of 4 KB among so many changes (by a rename into the source, or by being
 the change until another process sees the new bytes whole at the target. Each tool has a tree of its own. In each of several rounds all take
 their turn, in random order; while one has its turn (some changes that do not count, then those that do) all others are stopped (SIGSTOP), so that none takes
 processor time from it. Headgate renders the file (one variable), keeps history and a
-record; the limit is a C program that only copies (`limits/relay.c`), *synced* with one `fsync` before its rename. Torn: looks of the
+record; the limit is a C program that only copies (`limits/relay.c`), *synced* with one `fsync` before its rename. *Bare Python* (`limits/bare.py`) renders the file and
+keeps content and intent in SQLite, synced beside the file, and does nothing else. Torn: looks of the
 observer at a file that was not whole; missing: not there. Headgate runs with its defaults, but for settle 0 where that is said."""
 
 ZERO, DEFAULT = "Headgate, settle 0", "Headgate, default settle (20 ms)"
@@ -182,7 +183,7 @@ def _contestants(
 ) -> Iterator[Contestant]:
     base = home / "base"
     trees.grow(base, size, 1024)
-    field = [peers.relay(synced=True), peers.relay(synced=False), peers.inotifywait("file")]
+    field = [peers.relay(synced=True), peers.relay(synced=False), peers.bare(), peers.inotifywait("file")]
     if few:
         result.remarks.append(
             f"At {size:,} files only some took part: a run of minutes has no time to copy so many trees."
@@ -203,7 +204,7 @@ def _contestants(
             peer.stop()
             continue
         copy = peer.target / (file.name if peer.flat else file.relative_to(peer.source))
-        yield _observed(stack, peer.name, file, copy, peer.pids, rendered=False)
+        yield _observed(stack, peer.name, file, copy, peer.pids, rendered=peer.rendered)
     for name, settle in ((ZERO, 0.0),) if few else ((ZERO, 0.0), (DEFAULT, None)):
         place = home / f"h{len(list(home.iterdir()))}"
         file = _prepare(base, place, size)

@@ -11,15 +11,18 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.limits import program
+from benchmarks import trees
+from benchmarks.limits import bare as bare_module, program
 from benchmarks.machine import without
 
 READY_SECONDS = 300.0
+BARE = "bare Python with SQLite, synced"
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Peer:
     """Of its own: `source` and `target` are in it."""
     flat: bool = False
     """It puts files into the top of the target, whatever directory they are in."""
+    rendered: bool = False
+    """It puts variables in."""
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -112,6 +117,16 @@ def relay(*, synced: bool) -> Peer:
         self.until(log, b"ready")
 
     return Peer("limit, synced" if synced else "limit, not synced", (), start, flat=True)
+
+
+def bare() -> Peer:
+    """Return the limit for Python with history in SQLite: `limits/bare.py`."""
+
+    def start(self: Peer) -> None:
+        log = self.run(sys.executable, bare_module.__file__, self.source, self.target, trees.VALUE)
+        self.until(log, b"ready")
+
+    return Peer(BARE, (), start, rendered=True)
 
 
 def lsyncd(how: str) -> Peer:

@@ -1,4 +1,4 @@
-"""The limit programs, in C, and where `make bench` puts them."""
+"""The limit programs: those in C, where `make bench` puts them, and one in Python, which is run as it is."""
 
 from __future__ import annotations
 
