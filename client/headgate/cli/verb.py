@@ -74,10 +74,20 @@ class Noun(click.Group):
         if args and args[0] not in self._verbs and not args[0].startswith("-"):
             from difflib import get_close_matches  # noqa: PLC0415 -- only a mistake needs it
 
-            likely = get_close_matches(args[0], self._verbs, 1)
-            meant = f" (did you mean {likely[0]}?)" if likely else ""
+            verbs = self._all_verbs(ctx)
+            likely = get_close_matches(args[0], verbs, 1)
+            meant = f" (did you mean {verbs[likely[0]]}?)" if likely else ""
             ctx.fail(f"there is no verb {args[0]!r:.80}{meant}")
         return super().resolve_command(ctx, args)
+
+    def _all_verbs(self, ctx: click.Context) -> dict[str, str]:
+        """Return how each verb is written, from here, by its own name; also those of nouns in this one."""
+        verbs = {name: name for name in self._verbs}
+        for name in self._verbs:
+            below = self.get_command(ctx, name)
+            for verb in below.list_commands(ctx) if isinstance(below, Noun) else ():
+                verbs.setdefault(verb, f"{name} {verb}")
+        return verbs
 
 
 @contextmanager

@@ -369,6 +369,7 @@ def test_watch_of_an_unknown_environment_is_not_found(daemon: FakeDaemon) -> Non
 def test_verb_that_is_not_there_names_the_likely_one(run: Run) -> None:
     assert "there is no verb 'deploymnts' (did you mean deployments?)" in run("deploymnts", code=2).err
     assert "there is no verb 'lst' (did you mean list?)" in run("env", "lst", code=2).err
+    assert "there is no verb 'resume' (did you mean env resume?)" in run("resume", code=2).err
     assert "there is no verb 'xyzzy'\n" in run("xyzzy", code=2).err
 
 

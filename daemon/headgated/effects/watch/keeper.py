@@ -195,9 +195,8 @@ class Keeper:
     def _probe(self) -> None:
         standing = look(self._root)
         if standing != self._standing:
-            self._want(
-                standing.problem or f"{self._standing.problem or 'another directory stood there'} before"
-            )
+            before = self._standing.problem
+            self._want(standing.problem or (f"before, {before}" if before else "it is another directory now"))
         elif self._lookout and not self._lookout.rooted:
             self._want("the directory was made anew")
         elif self._lookout:
