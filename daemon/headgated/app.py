@@ -143,7 +143,9 @@ class App:
         watcher = Watcher(self._changed, scan_interval=self._settings.watch.scan_interval)
         self._stack.callback(watcher.close)
         self._watching = Watching(
-            watcher.add, watcher.remove, lambda root: watcher.add(root, linger=TARGET_LINGER)
+            watcher.add,
+            watcher.remove,
+            lambda root: watcher.add(root, linger=TARGET_LINGER, may_be_absent=True),
         )
         notify("STATUS=recovering")
         async with self._more_time():

@@ -314,3 +314,26 @@ def test_only_a_change_of_state_is_logged(told: Told, root: Path, caplog: pytest
         ("INFO", f"looking at {root} anew: there is no such directory"),
         ("WARNING", f"not watching {root}: there is no such directory"),
     ]
+
+
+def test_absence_is_warned_of_but_where_it_is_ordinary(
+    told: Told, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A target is not there before anything was deployed to it; one that goes is another matter."""
+    caplog.set_level(logging.INFO)
+    new = root.parent / "new"
+    watcher = Watcher(told.change, on_state=told.state, scan_interval=NEVER, probe_interval=0.02)
+    try:
+        for path, ordinary in ((root.parent / "missing", False), (new, True)):
+            watcher.add(str(path), may_be_absent=ordinary)
+        new.mkdir()
+        assert told.wait(lambda: told.states and told.states[-1].mode is WatchMode.EVENTS)
+        new.rmdir()
+        assert told.wait(lambda: told.states and told.states[-1].mode is WatchMode.ABSENT)
+    finally:
+        watcher.close()
+    levels = {
+        path.name: [r.levelname for r in caplog.records if r.getMessage().startswith(f"not watching {path}:")]
+        for path in (root.parent / "missing", new)
+    }
+    assert levels == {"missing": ["WARNING"], "new": ["INFO", "WARNING"]}

@@ -54,9 +54,11 @@ class Keeper:
         pace: Pace,
         clock: Callable[[], float],
         linger: float = 0.0,
+        *,
+        may_be_absent: bool = False,
     ) -> None:
         self._root = root
-        self._linger = linger
+        self._linger, self._may_be_absent = linger, may_be_absent
         self._mailbox = mailbox
         self._mounts, self._readers = surroundings.mounts, surroundings.readers
         self._on_state = on_state
@@ -275,7 +277,10 @@ class Keeper:
             self._timers.hasten("scan", spread(self._pace.poll))
             _log.warning("watching %s by polling: %s", self._root, message)
         else:
-            _log.warning("not watching %s: %s", self._root, message)
+            ordinary = self._may_be_absent and not self._begun.is_set()
+            _log.log(
+                logging.INFO if ordinary else logging.WARNING, "not watching %s: %s", self._root, message
+            )
         try:
             self._on_state(self.state)
         except Exception:  # noqa: BLE001  # not ours, and no reason to stop

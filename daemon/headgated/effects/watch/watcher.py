@@ -57,10 +57,11 @@ class Watcher:
         self._surroundings = Surroundings(Mounts(), Readers())
         self._dispatch = Dispatch(on_change)
 
-    def add(self, root: str, *, linger: float = 0.0) -> None:
+    def add(self, root: str, *, linger: float = 0.0, may_be_absent: bool = False) -> None:
         """Watch the directory `root`; if there is none, look for it until there is. Again: nothing.
 
-        With `linger`, changes are told some seconds later: cheaper where there are many and none is urgent.
+        With `linger`, changes are told some seconds later: cheaper where there are many and none is urgent. With
+        `may_be_absent`, that it is not there yet is no reason to warn.
 
         Every change made after this returned is told; what is there already is for the caller to scan, now. Should setting up
         take longer than ten seconds (a file system that hangs, millions of directories), it goes on by itself and ends with
@@ -80,6 +81,7 @@ class Watcher:
                     self._pace,
                     self._clock,
                     linger,
+                    may_be_absent=may_be_absent,
                 )
                 keeper.start()
                 self._keepers[root] = keeper
