@@ -40,6 +40,7 @@ class Surroundings:
 
     mounts: Mounts
     readers: Readers
+    clock: Callable[[], float]
 
 
 class Keeper:
@@ -52,7 +53,6 @@ class Keeper:
         surroundings: Surroundings,
         on_state: Callable[[WatchState], None],
         pace: Pace,
-        clock: Callable[[], float],
         linger: float = 0.0,
         *,
         may_be_absent: bool = False,
@@ -63,7 +63,7 @@ class Keeper:
         self._mounts, self._readers = surroundings.mounts, surroundings.readers
         self._on_state = on_state
         self._pace = pace
-        self._timers = Timers(clock)
+        self._timers = Timers(surroundings.clock)
         self._renewals = Backoff(1.0, 10.0, free=3)
         self._retries = Backoff(pace.poll, 300.0)
         self._bell = Bell()

@@ -50,11 +50,10 @@ class Watcher:
         self._on_state = on_state
         self._poll_interval = poll_interval
         self._pace = Pace(scan_interval, probe_interval, cookie_interval, min(poll_interval, scan_interval))
-        self._clock = clock
         self._lock = threading.Lock()
         self._keepers: dict[str, Keeper] = {}
         self._closed = False
-        self._surroundings = Surroundings(Mounts(), Readers())
+        self._surroundings = Surroundings(Mounts(), Readers(), clock)
         self._dispatch = Dispatch(on_change)
 
     def add(self, root: str, *, linger: float = 0.0, may_be_absent: bool = False) -> None:
@@ -79,7 +78,6 @@ class Watcher:
                     self._surroundings,
                     self._on_state,
                     self._pace,
-                    self._clock,
                     linger,
                     may_be_absent=may_be_absent,
                 )
