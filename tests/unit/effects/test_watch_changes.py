@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -374,4 +375,33 @@ def test_link_that_nobody_opens_is_told_soon(
     (root / "there").write_bytes(b"")
     with watching(told, root):
         make(root / "new")
+        assert told.wait_path(root, b"new")
+
+
+def test_file_that_is_written_in_a_directory_made_just_now_is_told_when_it_is_closed(
+    root: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S1: it was opened before anybody watched there."""
+    monkeypatch.setattr(dispatch, "LONGEST_HOLD", NEVER)
+    with watching(told, root):
+        (root / "new").mkdir()
+        with (root / "new" / "file").open("wb", buffering=0) as writing:
+            for number in range(20):
+                writing.write(b"part %d\n" % number)
+                time.sleep(0.02)
+            assert not told.changes
+        assert told.wait_path(root, b"new/file")
+
+
+def test_directory_that_moves_here_or_goes_is_told_at_once(
+    root: Path, tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "LONGEST_HOLD", NEVER)
+    monkeypatch.setattr(watches, "LONGEST_BIRTH", NEVER)
+    (tmp_path / "staged" / "deep").mkdir(parents=True)
+    with watching(told, root):
+        (tmp_path / "staged").rename(root / "new")
+        assert told.wait_path(root, b"new")
+        told.forget()
+        shutil.rmtree(root / "new")
         assert told.wait_path(root, b"new")

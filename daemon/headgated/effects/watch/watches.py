@@ -33,7 +33,7 @@ NOT_BELOW = b".git"
 """What is below a directory of this name is never deployed, and is much: hundreds of directories, events at each command."""
 
 LONGEST_BIRTH = 0.25
-"""Seconds in which who made a name and opened it begins to write. Who made a link does nothing more."""
+"""Seconds in which who made a name and opened it begins to write. Who made a link or a directory does nothing more."""
 
 _STRUCTURE = mask(Flag.IN_CREATE, Flag.IN_DELETE, Flag.IN_MOVE)
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -103,21 +103,29 @@ class Watches:
         return wrong
 
     def settle(self) -> None:
-        """Look again wherever an event asked for it, then tell."""
+        """Look again wherever an event asked for it, then tell.
+
+        In a directory that was made just now somebody may be writing already, unseen: what comes is waited for as after the birth
+        of a file. One that moved here is taken to be whole.
+        """
         with self._lock:
             unsettled, self._unsettled = self._unsettled, {}
             touched, self._touched = self._touched, set()
         if len(unsettled) > BACKLOG:
             unsettled = {b"": True}
+        waits = dict.fromkeys(unsettled, 0.0)
         for path, deep in unsettled.items():
+            before = self.directories
             self._walk(path, deep=deep)
+            if self.directories > before and not deep:
+                waits[path] = LONGEST_BIRTH
         for path in touched.difference(unsettled):
             if self._attributes_differ(path):
                 self._walk(path, deep=False)  # it may have become readable
-                unsettled[path] = False
+                waits[path] = 0.0
         self._let_go()
-        for path in unsettled:
-            self._mark(path, 0.0)
+        for path, wait in waits.items():
+            self._mark(path, wait)
 
     def close(self) -> None:
         """Let everything go, one by one: for a reader that others go on with."""
