@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from tests.e2e.harness import FAILED, SUCCESS, Daemon, eventually, running, same
 
 from headgate import Client
 from headgate.errors import RefusedError
-from headgate.v1 import deployment_pb2 as dp
+from headgate.v1 import deployment_pb2 as dp, environment_pb2
 
 COMMANDS = """
 [commands.hangs]
@@ -110,18 +111,36 @@ def test_what_waits_for_its_turn_is_cancelled_at_once(daemon: Daemon) -> None:
         assert (record.status, record.error.reason) == (FAILED, "CANCELLED")
 
 
-def test_what_auto_sync_checks_cannot_be_cancelled_and_why_is_told(daemon: Daemon) -> None:
+def test_what_auto_sync_checks_is_cancelled_and_held_back_until_the_sources_change(daemon: Daemon) -> None:
+    source, target, tries = (daemon.home / name for name in ("source-web", "web", "web.tries"))
+
+    def state() -> environment_pb2.SyncState.ValueType:
+        return client.get_environment("web").sync.state
+
     with daemon.client() as client:
-        create(daemon, client, "web", hangs=False, auto_sync=False)
-        client.update_environment("web", auto_sync=True, policies={"checks": ("hangs",)})
-        eventually((daemon.home / "web.tries").exists)
-        (asked,) = client.list_deployments("web")
-        with pytest.raises(
-            RefusedError, match="auto-sync makes it, and has not come to its reloads"
-        ) as caught:
-            client.cancel_deployment(asked.deployment_id)
-        assert caught.value.reason == "NOT_CANCELLABLE"
-        assert "headgate env pause web" in caught.value.hint
+        create(daemon, client, "web", hangs=False)
+        eventually((target / "a").exists)
+        client.update_environment("web", policies={"checks": ("hangs",)})
+        (source / "a").write_text("two\n")
+        eventually(tries.exists)
+        runs = client.get_environment("web").sync.message.split()[0]
+        client.cancel_deployment(runs)
+        done = client.wait_for_deployment(runs, 20)
+        assert (done.status, done.error.reason) == (FAILED, "CANCELLED")
+        eventually(lambda: state() == environment_pb2.SYNC_STATE_HELD)
+    assert daemon.stop() == 0
+    daemon.start()
+    with daemon.client() as client:
+        eventually(lambda: state() == environment_pb2.SYNC_STATE_HELD)
+        sync = client.get_environment("web").sync
+        assert (sync.hold.deployment_id, list(sync.hold.paths)) == (runs, ["a"])
+        assert f"{runs} was cancelled" in sync.message
+        time.sleep(1.5)  # Else it would have been tried again by now.
+        assert tries.read_text().split() == ["x"]
+        assert (target / "a").read_text() == "one\n"
+        client.update_environment("web", policies={"checks": ()})
+        (source / "a").write_text("three\n")
+        eventually(lambda: (target / "a").read_text() == "three\n")
 
 
 def test_what_auto_sync_or_a_restart_began_can_be_cancelled_too(daemon: Daemon) -> None:

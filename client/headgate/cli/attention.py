@@ -45,6 +45,13 @@ def state_word(environment: Environment) -> str:
     return (word(SyncState, environment.sync.state) or "unknown").replace("_", " ")
 
 
+_HOLDS = {
+    "adopt": ("adopted {}, auto-sync keeps it so", "give the adoption up"),
+    "deploy": ("was cancelled, auto-sync leaves {} alone", "have it deployed all the same"),
+}
+"""What a hold's deployment, by its kind, did, and what lifts the hold; where it is none of these it was a rollback."""
+
+
 def _of_environment(environment: Environment) -> Iterator[Concern]:
     name, sync = environment.name, environment.sync
     if sync.HasField("halt") or sync.state == SYNC_STATE_HALTED:
@@ -54,11 +61,13 @@ def _of_environment(environment: Environment) -> Iterator[Concern]:
         )
     if sync.HasField("hold") or sync.state == SYNC_STATE_HELD:
         many = f"{len(sync.hold.paths)} path{'s' if len(sync.hold.paths) != 1 else ''}"
-        adopted = sync.hold.deployment_id.startswith("adopt_")
-        did, it = ("adopted", "adoption") if adopted else ("undid", "rollback")
+        what = sync.hold.deployment_id
+        did, it = _HOLDS.get(
+            what.partition("_")[0], ("undid {}, auto-sync keeps it so", "give the rollback up")
+        )
         yield Concern(
-            f"{name} is held{_since(sync.hold)}: {sync.hold.deployment_id} {did} {many}, auto-sync keeps it so",
-            f"change the sources there, or give the {it} up: headgate env resume {name}",
+            f"{name} is held{_since(sync.hold)}: {what} {did.format(many)}",
+            f"change the sources there, or {it}: headgate env resume {name}",
         )
     if sync.state == SYNC_STATE_DEPLOYING and sync.message:
         # What runs, or is applied and waits: a reload that is tried again, a confirmation.

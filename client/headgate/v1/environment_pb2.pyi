@@ -133,7 +133,7 @@ class _SyncStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncState.V
     SYNC_STATE_DEPLOYING: _SyncState.ValueType  # 4
     """A deployment is running."""
     SYNC_STATE_HELD: _SyncState.ValueType  # 5
-    """A rollback is kept: auto-sync does not bring back what was undone."""
+    """A rollback is kept: auto-sync does not bring back what was undone, nor what was cancelled."""
     SYNC_STATE_HALTED: _SyncState.ValueType  # 6
     """A source is missing, empty or unreadable; the target is kept as it is."""
     SYNC_STATE_PAUSED: _SyncState.ValueType  # 7
@@ -154,7 +154,7 @@ SYNC_STATE_OUT_OF_SYNC: SyncState.ValueType  # 3
 SYNC_STATE_DEPLOYING: SyncState.ValueType  # 4
 """A deployment is running."""
 SYNC_STATE_HELD: SyncState.ValueType  # 5
-"""A rollback is kept: auto-sync does not bring back what was undone."""
+"""A rollback is kept: auto-sync does not bring back what was undone, nor what was cancelled."""
 SYNC_STATE_HALTED: SyncState.ValueType  # 6
 """A source is missing, empty or unreadable; the target is kept as it is."""
 SYNC_STATE_PAUSED: SyncState.ValueType  # 7
@@ -296,7 +296,7 @@ Global___Policies: _TypeAlias = Policies  # noqa: Y015
 
 @_typing.final
 class Hold(_message.Message):
-    """Hold keeps auto-sync from redoing what a rollback undid."""
+    """Hold keeps auto-sync from redoing what a rollback undid, from overwriting what was adopted, and from making again what was cancelled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -304,7 +304,7 @@ class Hold(_message.Message):
     PATHS_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
-    """The rollback that placed it."""
+    """The rollback or adoption that placed it, or the deployment of auto-sync's that was cancelled."""
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths, relative to the target, whose present source content was rejected."""

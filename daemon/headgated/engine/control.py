@@ -414,7 +414,7 @@ def _not_cancellable(record: ConfigDeployment) -> RefusedError:
         if done == DeploymentStatus.SUCCESS:
             hint = f"undo it: headgate rollback {name}"
     else:
-        why = "auto-sync makes it, and has not come to its reloads and health probes"
+        why = "it puts back by itself what the target should have"
         hint = f"see how it ends: headgate show {name}; have auto-sync wait: headgate env pause {record.environment}"
     return RefusedError(f"cannot cancel {name}: {why}", reason="NOT_CANCELLABLE", hint=hint)
 

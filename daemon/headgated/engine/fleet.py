@@ -169,9 +169,9 @@ class Fleet:
             runtime = self._deployer.runtime(environment)
         except NotFoundError:
             return False
-        # Nobody's order: auto-sync's, or one that a restart resumed. What follows it can be ended all the same.
-        following, cancelled = runtime.following, runtime.cancelled
-        if following is None or cancelled is None or following.deployment_id != deployment_id:
+        # Nobody's order: auto-sync's, or one that a restart resumed.
+        record, cancelled = runtime.following or runtime.running, runtime.cancelled
+        if record is None or cancelled is None or record.deployment_id != deployment_id:
             return False
         cancelled.set()
         return True

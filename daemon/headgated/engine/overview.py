@@ -53,13 +53,22 @@ def _state(environment: Environment, runtime: Runtime) -> tuple[SyncState, str]:
     if environment.pause is not None:
         return SyncState.PAUSED, f"paused by {environment.pause.paused_by}: {environment.pause.reason}"
     if environment.hold is not None and runtime.out_of_sync:
-        adopted = environment.hold.deployment_id.startswith("adopt_")
-        what = "overwrite what it adopted" if adopted else "bring back what it undid"
         return SyncState.HELD, (
-            f"{environment.hold.deployment_id} is kept: auto-sync does not {what} until the sources"
+            f"{_hold(environment.hold.deployment_id)} until the sources"
             f" change there, or somebody says: headgate env resume {environment.name}"
         )
     return _sync_state(environment, runtime)
+
+
+def _hold(name: str) -> str:
+    """Say what a hold that a deployment placed keeps auto-sync from."""
+    match name.partition("_")[0]:
+        case "adopt":
+            return f"{name} is kept: auto-sync does not overwrite what it adopted"
+        case "deploy":
+            return f"{name} was cancelled: auto-sync does not bring what it was to bring"
+        case _:
+            return f"{name} is kept: auto-sync does not bring back what it undid"
 
 
 def _busy(runtime: Runtime) -> str:

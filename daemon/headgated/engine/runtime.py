@@ -95,7 +95,7 @@ class Runtime:
     following: ConfigDeployment | None = None
     """Applied, and not finished: reloads and health probes are still to come. On disk as such."""
     cancelled: threading.Event | None = None
-    """Ends what follows, while it goes on."""
+    """Ends what is deployed while it has changed nothing, and what follows; None: what runs heeds its order's."""
     spoiled: Spoiled | None = None
     """What the target has and should not: it did not work, and taking it back failed so far."""
     unconfirmed: ConfigDeployment | None = None

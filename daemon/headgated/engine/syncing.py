@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from threading import Event
 
 from headgated.core.deployment import ConfigDeployment, DeploymentError, DeploymentKind, Trigger
-from headgated.core.environment import DriftPolicy, Environment, Halt
+from headgated.core.environment import DriftPolicy, Environment, Halt, Hold
 from headgated.core.errors import HeadgateError, SourceMovedError, UnavailableError
-from headgated.core.hold import lifts
+from headgated.core.hold import lifts, rejected
 from headgated.core.plan import Plan
 from headgated.core.safety import Verdict, is_back
 from headgated.core.source import Snapshot
@@ -189,9 +190,11 @@ class Syncing:
         runtime.sequence = max(runtime.sequence, record.sequence)
         record = self._deploying.start(runtime, record)
 
-        plans = [first]
+        planned, plans = first, [first]
+        runtime.cancelled = cancelled = Event()
 
         def attempt() -> ConfigDeployment:
+            nonlocal planned
             ready = self._deploying.ready(runtime, record)
             if plans:
                 planned = plans.pop()
@@ -201,7 +204,7 @@ class Syncing:
             edited = in_the_way(runtime, environment, planned.seen)
             if edited:
                 raise refusal(runtime.name, edited)
-            return self._deploying.carry_out(runtime, environment, ready, planned)
+            return self._deploying.carry_out(runtime, environment, ready, planned, cancelled=cancelled)
 
         try:
             again_when_moved(attempt)
@@ -211,13 +214,34 @@ class Syncing:
         except SavedError:
             return SyncOutcome(0.0)  # A hold keeps it out.
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a failed attempt, to be made again
+            if cancelled.is_set() and self._hold_back(runtime, environment, record, planned.plan, error):
+                return SyncOutcome()
             return self._failed(runtime, environment, version, error, record)
         finally:
+            runtime.cancelled = None
             self._deploying.stop(runtime)
         runtime.synced_version, runtime.out_of_sync, runtime.failure = version, False, None
         # Sources may have moved on while this was applied; the next look tells. Drift waits for it too.
         again = bool(to_heal(runtime, environment)) or self._moved(environment, first)
         return SyncOutcome(0.0 if again else None)
+
+    def _hold_back(
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        record: ConfigDeployment,
+        plan: Plan,
+        error: Exception,
+    ) -> bool:
+        """Note that a deployment was cancelled, and keep from making it again; False where that cannot be kept: secrets have no hold."""
+        refused = rejected([plan.changes])
+        if not refused:
+            return False
+        try:
+            self._environments.note(replace(environment, hold=Hold(record.deployment_id, utc_now(), refused)))
+        finally:
+            self._deploying.fail(runtime, record, error)
+        return True
 
     def _in_step(self, runtime: Runtime, environment: Environment, version: str) -> SyncOutcome:
         """Note that the target is what the sources say: whatever failed before is over, but for what was to be put back."""

@@ -123,6 +123,16 @@ def test_status_tells_what_a_hold_of_an_adoption_keeps(run: Run, status: Any) ->
     assert "give the adoption up: headgate env resume canal" in out
 
 
+def test_status_tells_of_a_hold_of_what_was_cancelled(run: Run, status: Any) -> None:
+    sync = status.environments[0].sync
+    sync.state = ep.SYNC_STATE_HELD
+    sync.hold.deployment_id = "deploy_canal_2"
+    sync.hold.paths.extend(["a", "b"])
+    out = told(run, urgent=1)
+    assert "canal is held: deploy_canal_2 was cancelled, auto-sync leaves 2 paths alone\n" in out
+    assert "or have it deployed all the same: headgate env resume canal" in out
+
+
 def test_pause_is_worth_knowing_and_needs_nobody(run: Run, status: Any) -> None:
     sync = status.environments[0].sync
     sync.state = ep.SYNC_STATE_PAUSED
