@@ -3,6 +3,7 @@
 A `Directory` names itself by the SHA-256 of its own attributes and of everything below it, so equal parts of two trees are
 recognised without looking inside, and an edited tree shares all that did not change with the one it came from.
 An `Entry` is one path without what is below it; plans, observations and records speak of entries.
+What a large directory holds is named part by part (`core.divided`), so that a change of one child costs the same in it as in a small one.
 Nothing here but `==` recurses: a tree may be as deep as a path can be long.
 """
 
@@ -14,13 +15,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from weakref import ref
+from operator import itemgetter
+from typing import TypeVar
 
+from headgated.core.divided import WHOLE, Divided, place
 from headgated.core.paths import join
+
+_T = TypeVar("_T")
 
 _HEAD = struct.Struct(">BiqqQ32sI")
 _NO_DIGEST = bytes(32)
-_TEMPLATE, _SEALED = 0x80, 0x40
+_TEMPLATE, _SEALED, _PART = 0x80, 0x40, 0x20
 """Marks beside the kind."""
 _SEAL_BYTES = 32
 _FEW = 32
@@ -83,33 +88,30 @@ class Entry:
 class Directory:
     """A directory with all that is below it.
 
-    `children` is never changed after construction; its order does not matter.
+    `children` is never changed after construction; its order does not matter. Many of them are held in parts.
     """
 
     entry: Entry
     children: Mapping[bytes, Entry | Directory]
 
+    def __post_init__(self) -> None:
+        if len(self.children) > WHOLE:
+            object.__setattr__(self, "children", _divided(self.children))
+
     @cached_property
     def encoded(self) -> bytes:
-        """The directory's canonical form: its own attributes and one line for each child, ordered by name."""
+        """The directory's canonical form: its own attributes and one line for each child, ordered by name; or one for each part."""
         seed = self.__dict__.pop("_seed", None)
         spliced = _spliced(seed[0], seed[1], self.children) if seed is not None else None
         if spliced is not None:
             return spliced
         lines = [encode(b"", self.entry, _NO_DIGEST)]
-        lines += [_line(name, self.children[name]) for name in sorted(self.children)]
+        if isinstance(self.children, Divided):
+            parts, prefix = self.children.parts, self.children.prefix
+            lines += [_encode_part(prefix + bytes((at,)), parts[at].digest) for at in sorted(parts)]
+        else:
+            lines += [_line(name, self.children[name]) for name in sorted(self.children)]
         return b"".join(lines)
-
-    def encoded_as(self, name: bytes) -> bytes:
-        """Return the line for this directory in its parent's canonical form.
-
-        Kept, because a wide directory of which one child changed asks all the others again.
-        """
-        kept = self.__dict__.get("_line")
-        if kept is None or kept[0] != name:
-            kept = self.__dict__["_line"] = name, encode(name, self.entry, self.digest)
-        line: bytes = kept[1]
-        return line
 
     @cached_property
     def digest(self) -> bytes:
@@ -123,6 +125,8 @@ class Directory:
         """How many files and symlinks are at or below this directory."""
         for below in _lacking(self, "files"):
             _ = below.files
+        if isinstance(self.children, Divided):
+            return sum(part.files for part in self.children.parts.values())
         return sum(child.files if isinstance(child, Directory) else 1 for child in self.children.values())
 
     @cached_property
@@ -130,43 +134,97 @@ class Directory:
         """Whether any file below may be changed by rendering."""
         for below in _lacking(self, "templates"):
             _ = below.templates
+        if isinstance(self.children, Divided):
+            return any(part.templates for part in self.children.parts.values())
         return any(c.templates if isinstance(c, Directory) else c.template for c in self.children.values())
 
 
-def succeeding(
-    old: Directory, entry: Entry, children: Mapping[bytes, Node], changed: Iterable[bytes]
-) -> Directory:
-    """Return the directory of `entry` and `children`, remembering how it came from `old`.
-
-    What `old` has worked out is carried over, so that a wide directory of which one child changed is not encoded anew.
+def succeeding(old: Directory, entry: Entry, changes: Mapping[bytes, Node | None]) -> Directory:
+    """Return the directory that `old` becomes; it shares, and need not work out again, what is the same.
 
     Args:
         old: what it was before.
         entry: its own attributes now.
-        children: all of them now.
-        changed: every name of which the child is not the same as in `old`; more do no harm.
+        changes: by name, what is there now; None: nothing.
     """
-    new = Directory(entry, children)
-    names = tuple(changed)
-    if len(names) <= _FEW:
-        new.__dict__["_origin"] = ref(old), names
-        before = {name: old.children.get(name) for name in names}
-        encoded = old.__dict__.get("encoded")
-        if encoded is not None and entry == old.entry:
-            new.__dict__["_seed"] = encoded, before
-        if "files" in old.__dict__:
-            gained = sum(_files(children.get(name)) - _files(child) for name, child in before.items())
-            new.__dict__["files"] = old.files + gained
+    return _succeeding(old, entry, changes, b"")
+
+
+def _succeeding(
+    old: Directory, entry: Entry, changes: Mapping[bytes, Node | None], prefix: bytes
+) -> Directory:
+    new = Directory(entry, _amended(old.children, changes, prefix))
+    encoded = old.__dict__.get("encoded")
+    if encoded is not None and entry == old.entry and len(changes) <= _FEW and _in_one_piece(old, new):
+        new.__dict__["_seed"] = encoded, {name: old.children.get(name) for name in changes}
     return new
 
 
-def _files(node: Node | None) -> int:
-    return node.files if isinstance(node, Directory) else int(node is not None)
+def _in_one_piece(*directories: Directory) -> bool:
+    return not any(isinstance(directory.children, Divided) for directory in directories)
+
+
+def _amended(
+    children: Mapping[bytes, Node], changes: Mapping[bytes, Node | None], prefix: bytes
+) -> Mapping[bytes, Node]:
+    """Return children with changes; `prefix` says of what part they are, as in `Divided`."""
+    if not isinstance(children, Divided):
+        amended = dict(children)
+        for name, node in changes.items():
+            if node is None:
+                amended.pop(name, None)
+            else:
+                amended[name] = node
+        return _divided(amended, prefix)
+    parts = dict(children.parts)
+    for at, those in _by_place(changes, prefix).items():
+        part = _succeeding(parts.get(at, EMPTY), EMPTY.entry, those, prefix + bytes((at,)))
+        if part.children:
+            parts[at] = part
+        else:
+            parts.pop(at, None)
+    divided = Divided(prefix, parts)
+    return divided if len(divided) > WHOLE else dict(divided.items())
+
+
+def _divided(children: Mapping[bytes, Node], prefix: bytes = b"") -> Mapping[bytes, Node]:
+    """Return children as a directory holds them, or the part of one that `prefix` says."""
+    if len(children) <= WHOLE or isinstance(children, Divided):
+        return children
+    parts = {
+        at: Directory(EMPTY.entry, _divided(those, prefix + bytes((at,))))
+        for at, those in _by_place(children, prefix).items()
+    }
+    return Divided(prefix, parts)
+
+
+def _by_place(named: Mapping[bytes, _T], prefix: bytes) -> dict[int, dict[bytes, _T]]:
+    groups: dict[int, dict[bytes, _T]] = {}
+    for name, value in named.items():
+        groups.setdefault(place(name, len(prefix)), {})[name] = value
+    return groups
+
+
+def parts_with(directory: Directory, names: Iterable[bytes]) -> Iterator[Directory]:
+    """Yield a directory, and those of its parts in which some of `names` are or would be."""
+    yield directory
+    if isinstance(directory.children, Divided):
+        parts, prefix = directory.children.parts, directory.children.prefix
+        for at, those in _by_place(dict.fromkeys(names), prefix).items():
+            if at in parts:
+                yield from parts_with(parts[at], those)
+
+
+def referred_to(directory: Directory) -> Iterable[Directory]:
+    """Return the directories that the canonical form of this one names: its parts, or those in it."""
+    if isinstance(directory.children, Divided):
+        return directory.children.parts.values()
+    return [child for child in directory.children.values() if isinstance(child, Directory)]
 
 
 def _line(name: bytes, child: Node) -> bytes:
     if isinstance(child, Directory):
-        return child.encoded_as(name)
+        return encode(name, child.entry, child.digest)
     return encode(name, child, child.digest or _NO_DIGEST)
 
 
@@ -195,23 +253,11 @@ def _spliced(
 
 
 def _lacking(tree: Directory, computed: str) -> list[Directory]:
-    """Return every directory below `tree` that has not computed a property yet, the deepest first."""
+    """Return every directory below `tree`, and every part, that has not computed a property yet, the deepest first."""
     found = [tree]
     for directory in found:
-        found += [
-            child
-            for child in _to_compute(directory, computed)
-            if isinstance(child, Directory) and computed not in child.__dict__
-        ]
+        found += [below for below in referred_to(directory) if computed not in below.__dict__]
     return found[:0:-1]
-
-
-def _to_compute(directory: Directory, computed: str) -> Iterable[Node]:
-    """Return the children that may not have computed a property; of one that succeeds another, those that differ."""
-    seed = directory.__dict__.get("_seed") if computed == "digest" else None
-    if seed is None:
-        return directory.children.values()
-    return [child for name in seed[1] if (child := directory.children.get(name)) is not None]
 
 
 Node = Entry | Directory
@@ -238,8 +284,14 @@ def encode(name: bytes, entry: Entry, digest: bytes) -> bytes:
     )
 
 
-def decode_all(encoded: bytes) -> Iterator[tuple[bytes, Entry, bytes]]:
+def _encode_part(prefix: bytes, digest: bytes) -> bytes:
+    return _HEAD.pack(Kind.DIRECTORY | _PART, -1, -1, -1, 0, digest, len(prefix)) + prefix
+
+
+def decode_all(encoded: bytes) -> Iterator[tuple[bytes, Entry | None, bytes]]:
     """Yield (name, entry, digest) for each entry in `encoded`; the first is the directory itself, with an empty name.
+
+    Where a directory is divided, what follows are its parts: without an entry, and with the prefix of what is in them for a name.
 
     Raises:
         struct.error, ValueError: `encoded` is not what `encode` wrote.
@@ -248,6 +300,12 @@ def decode_all(encoded: bytes) -> Iterator[tuple[bytes, Entry, bytes]]:
     unpack, head = _HEAD.unpack_from, _HEAD.size
     while at < whole:
         number, mode, uid, gid, size, digest, name_length = unpack(encoded, at)
+        if number == Kind.DIRECTORY | _PART:
+            at += head + name_length
+            if at > whole or not name_length:
+                raise ValueError("the canonical form of a directory is cut short")
+            yield encoded[at - name_length : at], None, digest
+            continue
         kind = _KINDS.get(number & ~(_TEMPLATE | _SEALED))
         if kind is None:
             raise ValueError(f"{number & ~(_TEMPLATE | _SEALED)} is no kind of path")
@@ -303,7 +361,8 @@ def walk(tree: Directory, at: bytes = b"") -> Iterator[tuple[bytes, Entry]]:
             yield path, own(node)
         if isinstance(node, Directory):
             waiting += [
-                (join(path, name), node.children[name]) for name in sorted(node.children, reverse=True)
+                (join(path, name), child)
+                for name, child in sorted(node.children.items(), key=itemgetter(0), reverse=True)
             ]
 
 
@@ -339,7 +398,7 @@ def edit(tree: Directory, edits: Mapping[bytes, Node | None]) -> Directory:
 class _Spot:
     """A directory, there or to be made, in which or below which something is edited."""
 
-    __slots__ = ("above", "below", "children", "fills", "here", "node")
+    __slots__ = ("above", "below", "changes", "fills", "here", "node")
 
     def __init__(self, node: Node | None = None, above: _Spot | None = None) -> None:
         self.node = node
@@ -349,7 +408,8 @@ class _Spot:
         self.here: dict[bytes, Node | None] = {}
         self.fills = False
         """Whether anything here or below is set, not only removed."""
-        self.children: dict[bytes, Node] | None = None
+        self.changes: dict[bytes, Node | None] | None = None
+        """By name, what is there then; None: there is no directory here, and none is to be."""
 
     def set(self, name: bytes, value: Node | None) -> None:
         self.here[name] = value
@@ -363,22 +423,21 @@ class _Spot:
             self.node = EMPTY
         if not isinstance(self.node, Directory):
             return ()
-        self.children = dict(self.node.children)
-        for name, value in self.here.items():
-            if value is None:
-                self.children.pop(name, None)
-            else:
-                self.children[name] = _replaced(self.children.get(name), value)
+        children = self.node.children
+        self.changes = {
+            name: None if value is None else _replaced(children.get(name), value)
+            for name, value in self.here.items()
+        }
         for name, spot in self.below.items():
-            spot.node = self.children.get(name)
+            spot.node = self.changes[name] if name in self.changes else children.get(name)
         return self.below.values()
 
     def close(self) -> None:
         """Put what became of the spots below into what is here."""
-        if self.children is None or not isinstance(self.node, Directory):
+        if self.changes is None or not isinstance(self.node, Directory):
             return
-        self.children.update((name, spot.node) for name, spot in self.below.items() if spot.node is not None)
-        self.node = succeeding(self.node, self.node.entry, self.children, {*self.here, *self.below})
+        self.changes.update((name, spot.node) for name, spot in self.below.items() if spot.node is not None)
+        self.node = succeeding(self.node, self.node.entry, self.changes)
 
 
 def _spot(spots: dict[bytes, _Spot], path: bytes) -> _Spot:
@@ -435,14 +494,15 @@ def _differing(old: Directory, new: Directory, at: bytes) -> list[tuple[bytes, N
 
 
 def changed_names(old: Directory, new: Directory) -> list[bytes]:
-    """Return the names of the children that are not the same object in both, in no order.
-
-    Where `new` succeeds `old` that is remembered, and costs what changed and not what there is.
-    """
+    """Return the names of the children that are not the same object in both, in no order. Parts that are the same are skipped."""
     before, after = old.children, new.children
-    origin = new.__dict__.get("_origin")
-    if origin is not None and origin[0]() is old:
-        return [name for name in dict.fromkeys(origin[1]) if before.get(name) is not after.get(name)]
+    if before is after:
+        return []
+    if isinstance(before, Divided) and isinstance(after, Divided):
+        pairs = [
+            (before.parts.get(at, EMPTY), after.parts.get(at, EMPTY)) for at in {*before.parts, *after.parts}
+        ]
+        return [name for one, other in pairs if one is not other for name in changed_names(one, other)]
     names = [name for name, node in after.items() if before.get(name) is not node]
     came = sum(name not in before for name in names)
     if len(before) + came > len(after):

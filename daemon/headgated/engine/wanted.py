@@ -19,7 +19,17 @@ from headgated.core.paths import escape, join
 from headgated.core.render import Renderer
 from headgated.core.sealing import NO_SECRETS, Sealing
 from headgated.core.source import Snapshot
-from headgated.core.tree import EMPTY, Directory, Entry, Kind, changed_names, diff, lookup, succeeding
+from headgated.core.tree import (
+    EMPTY,
+    Directory,
+    Entry,
+    Kind,
+    Node,
+    changed_names,
+    diff,
+    lookup,
+    succeeding,
+)
 from headgated.effects.owner import Owner
 from headgated.effects.scan import Source
 from headgated.engine.content import Content
@@ -142,21 +152,20 @@ class WantedTree:
         """Return a directory as it is wanted, given an older one and what came of that: equal parts are taken from it."""
         if directory is old:
             return rendered
-        names = changed_names(old, directory)
-        children = dict(rendered.children)
-        for name in names:
+        changes: dict[bytes, Node | None] = {}
+        for name in changed_names(old, directory):
             node = directory.children.get(name)
             if node is None:
-                del children[name]
+                changes[name] = None
             elif isinstance(node, Directory):
                 before, after = old.children.get(name), rendered.children.get(name)
                 if not isinstance(before, Directory) or not isinstance(after, Directory):
                     before = after = EMPTY
-                children[name] = self._render(reading, node, join(at, name), before, after)
+                changes[name] = self._render(reading, node, join(at, name), before, after)
             else:
-                children[name] = self._render_entry(reading, join(at, name), node)
+                changes[name] = self._render_entry(reading, join(at, name), node)
         entry = self._owner.apply(directory.entry) if at else EMPTY.entry
-        return succeeding(rendered, entry, children, names)
+        return succeeding(rendered, entry, changes)
 
     def _render_entry(self, reading: _Reading, path: bytes, entry: Entry) -> Entry:
         if not self._is_template(path, entry):

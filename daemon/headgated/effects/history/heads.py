@@ -28,14 +28,17 @@ class Heads:
         self._database, self._trees = database, trees
         self._known: dict[str, Head] = {}
 
-    def moved(self, environment: str) -> None:
+    def moved(self, environment: str, managed: bytes, sequence: int, deployment_id: str) -> None:
         """Note that a head has moved: the tree that was there is let go, the new one kept if somebody has it already."""
         with self._database.lock:
             self._known.pop(environment, None)
-            row = self._row(environment)
-            tree = self._trees.held(row[0]) if row else None
-            if row and tree:
-                self._known[environment] = Head(environment, tree, row[1], row[2])
+            if tree := self._trees.held(managed):
+                self._known[environment] = Head(environment, tree, sequence, deployment_id)
+
+    def dropped(self, environment: str) -> None:
+        """Note that a head is no more."""
+        with self._database.lock:
+            self._known.pop(environment, None)
 
     def get(self, environment: str) -> Head | None:
         """Return an environment's head, None where nothing was deployed yet.

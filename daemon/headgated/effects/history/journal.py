@@ -25,6 +25,9 @@ from headgated.effects.history.intake import Intake
 from headgated.effects.history.pins import Pins
 from headgated.effects.history.trees import Trees
 
+Moved = tuple[str, bytes, int, str]
+"""A head as it is now: environment, digest of the tree that is managed, sequence, deployment."""
+
 
 class Journal:
     """Moves deployments from one state to the next. Thread-safe; one thread at a time for each environment."""
@@ -74,8 +77,8 @@ class Journal:
         with self._database.lock:
             self._pins.end(intent.environment, (*contents, *nodes))
 
-    def applied(self, deployment_id: str, *, untidy: bool = False) -> str:
-        """Note that the target has it all: the head moves. May be repeated. Returns the environment.
+    def applied(self, deployment_id: str, *, untidy: bool = False) -> Moved | None:
+        """Note that the target has it all. May be repeated. Returns how the head moved, None where it had before.
 
         Args:
             deployment_id: what was applied.
@@ -85,17 +88,14 @@ class Journal:
             NotFoundError: it never committed.
         """
         with self._database.write() as sql:
-            statement = "UPDATE deployments SET state = 'applied' WHERE id = ? AND state = 'intent'"
-            moved = sql.execute(statement, (deployment_id,)).rowcount
+            moved: Moved | None = sql.execute(
+                "UPDATE deployments SET state = 'applied' WHERE id = ? AND state = 'intent'"
+                " RETURNING environment, managed_after, sequence, id",
+                (deployment_id,),
+            ).fetchone()
             if moved:
-                sql.execute(
-                    "INSERT OR REPLACE INTO heads (environment, managed, sequence, deployment)"
-                    " SELECT environment, managed_after, sequence, id FROM deployments WHERE id = ?",
-                    (deployment_id,),
-                )
-            statement = "SELECT environment FROM deployments WHERE id = ? AND state = 'applied'"
-            row = sql.execute(statement, (deployment_id,)).fetchone()
-            if row is None:
+                sql.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?)", moved)
+            elif _state(sql, deployment_id) != "applied":
                 raise NotFoundError(f"cannot mark {deployment_id} as applied: it has not committed")
             _finish(sql, deployment_id)
             if untidy:
@@ -103,7 +103,7 @@ class Journal:
                     "INSERT INTO staging SELECT id, environment, token, target, ? FROM deployments WHERE id = ?",
                     (encode_paths([]), deployment_id),
                 )
-            return str(row[0])
+            return moved
 
     def untidy(self, environment: str, tokens: Iterable[str]) -> bool:
         """Note that something may be left of what was applied under some of these tokens; tell whether any was."""
@@ -131,8 +131,8 @@ class Journal:
             _finish(sql, deployment_id)
             self._pins.end_deployment(deployment_id)
 
-    def adopt(self, environment: str, managed: Directory, sequence: int, deployment_id: str) -> None:
-        """Move the head without a change at the target; with an id, as a deployment that changed nothing."""
+    def adopt(self, environment: str, managed: Directory, sequence: int, deployment_id: str) -> Moved:
+        """Move the head without a change at the target; with an id, as a deployment that changed nothing. Returns how it moved."""
         with self._database.lock:
             self._pins.begin(environment, deployment_id)
         nodes = self._trees.put(managed)
@@ -144,11 +144,12 @@ class Journal:
             if deployment_id:
                 row = (deployment_id, environment, sequence, "applied", "", b"", before, managed.digest, 0)
                 sql.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            row_of_head = (environment, managed.digest, sequence, deployment_id or old_id)
-            sql.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?)", row_of_head)
+            moved = (environment, managed.digest, sequence, deployment_id or old_id)
+            sql.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?)", moved)
         self._database.sync()
         with self._database.lock:
             self._pins.end(environment, nodes)
+        return moved
 
     def forget(self, environment: str) -> None:
         """Drop the head of an environment and all that is unfinished in it."""
@@ -168,10 +169,9 @@ class Journal:
         self._database.sync()
 
     def _write_changes(self, sql: sqlite3.Connection, deployment_id: str, n: int, batch: bytes) -> None:
-        if n == 0:  # an earlier attempt of the same deployment
-            sql.execute("DELETE FROM changes WHERE deployment = ?", (deployment_id,))
+        """Write a batch in place of what an earlier attempt of the same deployment left; `batches` says how many count."""
         row = (deployment_id, n, hashlib.sha256(batch).digest(), batch)
-        sql.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", row)
+        sql.execute("INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)", row)
 
     def _write_intent(self, sql: sqlite3.Connection, intent: Intent, batches: int) -> None:
         row = (
@@ -187,7 +187,7 @@ class Journal:
         )
         sql.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         record = (intent.deployment_id, hashlib.sha256(intent.record).digest(), intent.record)
-        sql.execute("INSERT OR REPLACE INTO intents VALUES (?, ?, ?)", record)
+        sql.execute("INSERT INTO intents VALUES (?, ?, ?)", record)
 
     def _require(self, changes: Iterable[Change]) -> list[bytes]:
         """Make sure that everything a deployment replaces or brings is stored; returns the digests."""

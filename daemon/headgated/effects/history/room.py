@@ -13,9 +13,8 @@ from pathlib import Path
 
 from headgated.core.deployment import LISTED_CHANGES
 from headgated.core.errors import DeploymentFailedError
-from headgated.core.paths import parent
 from headgated.core.plan import Change
-from headgated.core.tree import Directory, Kind, lookup
+from headgated.core.tree import Directory, Kind, lookup, parts_with
 from headgated.effects.history.contents import BLOCK
 from headgated.effects.history.outbox import FULL
 
@@ -68,19 +67,23 @@ def volume(changes: Iterable[Change], result: Directory) -> Volume:
     """
     sizes: dict[bytes, int] = {}
     notes = 0
-    directories: set[bytes] = set()
+    inside: dict[bytes, set[bytes]] = {}
     for number, change in enumerate(changes):
         notes += 3 * len(change.path) + _CHANGE + (_LISTED if number < LISTED_CHANGES else 0)
         for entry in (change.expected, change.wanted):
             if entry is not None and entry.kind == Kind.FILE:
                 sizes[entry.digest] = entry.size
-        above = change.path
-        while above and (above := parent(above)) not in directories:
-            directories.add(above)
-    for path in directories:
+        path = change.path
+        while path:
+            path, _, name = path.rpartition(b"/")
+            names = inside.setdefault(path, set())
+            if name in names:
+                break
+            names.add(name)
+    for path, names in inside.items():
         node = lookup(result, path)
         if isinstance(node, Directory):
-            sizes[node.digest] = len(node.encoded)
+            sizes.update((part.digest, len(part.encoded)) for part in parts_with(node, names))
     return Volume(sizes, notes)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from headgated.core.errors import RecordError, UnavailableError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: large directories are nodes in one piece, and `intents` has an index."""
 _APPLICATION = 0x48474154
 """Marks the file as ours for `file` and for us ("HGAT")."""
 
@@ -60,12 +61,6 @@ CREATE TABLE changes (
     encoded BLOB NOT NULL,
     PRIMARY KEY (deployment, n)
 ) STRICT, WITHOUT ROWID;
--- Records in progress, as long as recovery may need them.
-CREATE TABLE intents (
-    deployment TEXT PRIMARY KEY,
-    digest BLOB NOT NULL,
-    record BLOB NOT NULL
-) STRICT;
 CREATE TABLE heads (
     environment TEXT PRIMARY KEY,
     managed BLOB NOT NULL,
@@ -82,6 +77,25 @@ CREATE TABLE requests (
     answer TEXT NOT NULL
 ) STRICT;
 """
+_INTENTS = """
+-- Records in progress, as long as recovery may need them: so few at a time that an index costs more than it gives.
+CREATE TABLE intents (
+    deployment TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    record BLOB NOT NULL
+) STRICT;
+"""
+_LEADING_HERE = {
+    0: (_TABLES, _INTENTS),
+    1: (
+        "ALTER TABLE intents RENAME TO old_intents",
+        _INTENTS,
+        "INSERT INTO intents SELECT * FROM old_intents",
+        "DROP TABLE old_intents",
+    ),
+    SCHEMA_VERSION: (),
+}
+"""By version: what makes the tables of today of those that are there."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -128,7 +142,7 @@ def _check(sql: sqlite3.Connection, path: Path) -> None:
             hint="run the headgated that wrote it, or a newer one",
             paths=[str(path)],
         )
-    if not is_empty and (application, version) != (_APPLICATION, SCHEMA_VERSION):
+    if not is_empty and (application != _APPLICATION or version < 1):
         raise _refusal(path, "the database of another program")
 
 
@@ -149,12 +163,12 @@ def _configure(sql: sqlite3.Connection, path: Path) -> None:
 
 
 def _create(sql: sqlite3.Connection) -> None:
-    """Make the tables where there are none; in any case write, so that a file which cannot be written is found now."""
+    """Make the tables what they are today; in any case write, so that a file which cannot be written is found now."""
     sql.execute("BEGIN IMMEDIATE")
-    if _number(sql, "user_version") == 0:
-        for statement in _TABLES.split(";"):
+    for script in _LEADING_HERE[_number(sql, "user_version")]:
+        for statement in script.split(";"):
             sql.execute(statement)
-        sql.execute(f"PRAGMA application_id = {_APPLICATION}")
+    sql.execute(f"PRAGMA application_id = {_APPLICATION}")
     sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     sql.execute(
         "DELETE FROM chunks WHERE series NOT IN (SELECT series FROM contents WHERE series IS NOT NULL)"

@@ -149,7 +149,8 @@ class History:
         Raises:
             NotFoundError: it never committed.
         """
-        self._heads.moved(self._journal.applied(deployment_id, untidy=untidy))
+        if moved := self._journal.applied(deployment_id, untidy=untidy):
+            self._heads.moved(*moved)
 
     def untidy(self, environment: str, tokens: Iterable[str]) -> bool:
         """Note that something is left at the target of what was applied under these tokens; tell whether any was. Not synced."""
@@ -168,8 +169,7 @@ class History:
 
         With a `deployment_id`, that deployment counts as applied: it can be rolled back, and changes nothing.
         """
-        self._journal.adopt(environment, managed, sequence, deployment_id)
-        self._heads.moved(environment)
+        self._heads.moved(*self._journal.adopt(environment, managed, sequence, deployment_id))
 
     def head(self, environment: str) -> Head | None:
         """Return an environment's head, None where nothing was deployed yet."""
@@ -178,7 +178,7 @@ class History:
     def forget(self, environment: str) -> None:
         """Drop an environment's head and all that is unfinished in it; synced. What was deployed stays until collected."""
         self._journal.forget(environment)
-        self._heads.moved(environment)
+        self._heads.dropped(environment)
 
     def unfinished(self) -> list[Unfinished]:
         """Return every deployment that was under way when the daemon ended, or is untidy. One that is damaged harms no other."""

@@ -1,7 +1,11 @@
-"""Trees as hashed directory nodes, equal parts once. A node is a content like any other: a directory's canonical bytes.
+"""Trees as hashed directory nodes, equal parts once.
 
-Where a node is stored, all below it is, but for the time that a sweep takes. Trees that somebody holds are kept in memory and shared, so that reading a second
-one costs what differs.
+A node is a content like any other: the canonical bytes of a directory, or of a part of a large one. Where a node is stored, all
+below it is, but for the time that a sweep takes. Trees that somebody holds are kept in memory and shared, so that reading a
+second one costs what differs.
+
+Before schema 2 a large directory was one node, too. What is read of that is in memory as it would be today, under today's
+digest, and is stored like that with the next deployment.
 """
 
 from __future__ import annotations
@@ -11,15 +15,16 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from weakref import WeakValueDictionary
 
+from headgated.core.divided import Divided
 from headgated.core.errors import HistoryDamagedError
-from headgated.core.tree import EMPTY, Directory, Entry, Kind, changed_names, decode_all
+from headgated.core.tree import EMPTY, Directory, Entry, Kind, Node, changed_names, decode_all
 from headgated.effects.history.contents import Contents, damaged
 from headgated.effects.history.intake import Intake
 from headgated.effects.history.pins import Pins
 
 RECENT = 32
-_Part = tuple[bytes, Entry, bytes]
-"""Name, entry, digest."""
+_Line = tuple[bytes, Entry | None, bytes]
+"""Name, entry, digest; without an entry: of a part (`core.tree.decode_all`)."""
 
 
 class Trees:
@@ -77,18 +82,18 @@ class Trees:
             return recent
         ready: dict[bytes, Directory] = {}
         read: dict[bytes, Directory] = {}
-        parts: dict[bytes, list[_Part]] = {}
+        lines: dict[bytes, list[_Line]] = {}
         waiting = [(digest, like)]
         removed = self._removed
         while waiting:
             current, twin = waiting[-1]
             held = ready.get(current) or self._held.get(current)
-            if held is None and current not in parts:
-                parts[current] = decode_node(current, b"".join(self._contents.read(current)))
-                waiting += _to_read(parts[current], twin, ready)
+            if held is None and current not in lines:
+                lines[current] = decode_node(current, b"".join(self._contents.read(current)))
+                waiting += _to_read(lines[current], twin, ready)
                 continue
             if held is None:
-                held = read[current] = _assemble(current, parts.pop(current), ready)
+                held = read[current] = _assemble(current, lines.pop(current), ready)
             ready[current] = held
             waiting.pop()
         with self._contents.lock:
@@ -137,15 +142,14 @@ class Trees:
 
 
 def _to_read(
-    parts: list[_Part], twin: Directory, ready: dict[bytes, Directory]
+    lines: list[_Line], twin: Directory, ready: dict[bytes, Directory]
 ) -> list[tuple[bytes, Directory]]:
-    """Return the directories in a node that are not those in `twin`, each with what `twin` has there; what is the same is ready."""
+    """Return the nodes below one that are not in `twin`, each with what `twin` has there; what is the same is ready."""
     differing = []
-    for name, entry, digest in parts[1:]:
-        if entry.kind != Kind.DIRECTORY:
+    for name, entry, digest in lines[1:]:
+        if entry is not None and entry.kind != Kind.DIRECTORY:
             continue
-        other = twin.children.get(name)
-        below = other if isinstance(other, Directory) else EMPTY
+        below = _part(twin, name[-1]) if entry is None else _directory(twin, name)
         if below.digest == digest:
             ready[digest] = below
         else:
@@ -153,38 +157,61 @@ def _to_read(
     return differing
 
 
-def _assemble(digest: bytes, parts: list[_Part], ready: dict[bytes, Directory]) -> Directory:
-    (_, own, _), *below = parts
-    tree = Directory(
-        own, {name: ready[sub] if entry.kind == Kind.DIRECTORY else entry for name, entry, sub in below}
-    )
-    tree.__dict__["digest"] = digest  # just verified: not to be worked out again
+def _directory(tree: Directory, name: bytes) -> Directory:
+    child = tree.children.get(name)
+    return child if isinstance(child, Directory) else EMPTY
+
+
+def _part(tree: Directory, place: int) -> Directory:
+    """Return a part of a directory; of one in one piece that is all of it."""
+    return tree.children.parts.get(place, EMPTY) if isinstance(tree.children, Divided) else tree
+
+
+def _assemble(digest: bytes, lines: list[_Line], ready: dict[bytes, Directory]) -> Directory:
+    (_, own, _), *below = lines
+    children: dict[bytes, Node] = {}
+    parts: dict[int, Directory] = {}
+    is_todays = True
+    for name, entry, sub in below:
+        if entry is None:
+            parts[name[-1]] = ready[sub]
+        else:
+            children[name] = ready[sub] if entry.kind == Kind.DIRECTORY else entry
+        if sub in ready:
+            is_todays &= ready[sub].digest == sub
+    tree = Directory(own or EMPTY.entry, Divided(below[0][0][:-1], parts) if parts else children)
+    if is_todays and isinstance(tree.children, Divided) == bool(parts):
+        tree.__dict__["digest"] = digest  # just verified: not to be worked out again
     return tree
 
 
 def _differing(node: Directory, twin: Directory) -> list[tuple[Directory, Directory]]:
-    """Return the directories in `node` that are not those in `twin`, each with what `twin` has there."""
+    """Return the nodes below one that are not those in `twin`, each with what `twin` has there."""
+    if isinstance(node.children, Divided):
+        pairs = [(part, _part(twin, at)) for at, part in node.children.parts.items()]
+        return [(part, other) for part, other in pairs if part is not other]
     pairs = []
     for name in changed_names(twin, node):
-        child, other = node.children.get(name), twin.children.get(name)
+        child = node.children.get(name)
         if isinstance(child, Directory):
-            pairs.append((child, other if isinstance(other, Directory) else EMPTY))
+            pairs.append((child, _directory(twin, name)))
     return pairs
 
 
-def decode_node(digest: bytes, encoded: bytes) -> list[_Part]:
-    """Return (name, entry, digest) for a stored directory and each thing in it; the directory itself comes first.
+def decode_node(digest: bytes, encoded: bytes) -> list[_Line]:
+    """Return (name, entry, digest) for a stored directory, which comes first, and each thing in it, or each of its parts.
 
     Raises:
         HistoryDamagedError: these bytes are no directory.
     """
     try:
-        parts = list(decode_all(encoded))
+        lines = list(decode_all(encoded))
     except (struct.error, ValueError) as error:
         raise damaged(digest, f"it is no directory ({error})") from error
-    if not parts or parts[0][1].kind != Kind.DIRECTORY:
+    own = lines[0][1] if lines else None
+    if own is None or own.kind != Kind.DIRECTORY or len({entry is None for _, entry, _ in lines[1:]}) > 1:
         raise damaged(digest, "it is no directory")
-    return parts
+    return lines
 
 
 def nodes_below(
@@ -217,5 +244,5 @@ def nodes_below(
             damage.append(error)
             continue
         seen.add(digest)
-        waiting += [sub for _, entry, sub in inside if entry.kind == Kind.DIRECTORY]
-        yield digest, [sub for _, entry, sub in inside if entry.kind == Kind.FILE]
+        waiting += [sub for _, entry, sub in inside if entry is None or entry.kind == Kind.DIRECTORY]
+        yield digest, [sub for _, entry, sub in inside if entry is not None and entry.kind == Kind.FILE]

@@ -133,7 +133,7 @@ class Draft:
         old = self.known.directory
         if not self._nodes and old.entry == entry:
             return old
-        return succeeding(old, entry, _merged(old.children, self._nodes), self._nodes)
+        return succeeding(old, entry, self._nodes)
 
     def _count(self) -> int:
         """Count by what is different, so that a wide directory costs no more than a narrow one."""
