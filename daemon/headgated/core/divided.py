@@ -29,6 +29,7 @@ def place(name: bytes, depth: int) -> int:
 class Divided(Mapping[bytes, "Node"]):
     """Children by name, in parts that are themselves directories, of nobody's, which hold some of them. Immutable."""
 
+    # Whether children are divided is asked as `type(...) is Divided`: of an abstract class `isinstance` is slow.
     __slots__ = ("_count", "parts", "prefix")
 
     def __init__(self, prefix: bytes, parts: Mapping[int, Directory]) -> None:
@@ -64,7 +65,7 @@ class Divided(Mapping[bytes, "Node"]):
         """Return the child of that name; `default` where there is none."""
         places = hashlib.blake2b(name).digest()
         children: Mapping[bytes, Node] = self
-        while isinstance(children, Divided):
+        while type(children) is Divided:
             part = children.parts.get(places[len(children.prefix)] % WAYS)
             if part is None:
                 return default

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -106,12 +106,19 @@ class Directory:
         if spliced is not None:
             return spliced
         lines = [encode(b"", self.entry, _NO_DIGEST)]
-        if isinstance(self.children, Divided):
+        if type(self.children) is Divided:
             parts, prefix = self.children.parts, self.children.prefix
             lines += [_encode_part(prefix + bytes((at,)), parts[at].digest) for at in sorted(parts)]
         else:
             lines += [_line(name, self.children[name]) for name in sorted(self.children)]
         return b"".join(lines)
+
+    @cached_property
+    def below(self) -> Collection[Directory]:
+        """The directories that the canonical form names: the parts of this one, or those in it."""
+        if type(self.children) is Divided:
+            return self.children.parts.values()
+        return tuple(child for child in self.children.values() if isinstance(child, Directory))
 
     @cached_property
     def digest(self) -> bytes:
@@ -125,18 +132,19 @@ class Directory:
         """How many files and symlinks are at or below this directory."""
         for below in _lacking(self, "files"):
             _ = below.files
-        if isinstance(self.children, Divided):
-            return sum(part.files for part in self.children.parts.values())
-        return sum(child.files if isinstance(child, Directory) else 1 for child in self.children.values())
+        here = 0 if type(self.children) is Divided else len(self.children) - len(self.below)
+        return here + sum(below.files for below in self.below)
 
     @cached_property
     def templates(self) -> bool:
         """Whether any file below may be changed by rendering."""
         for below in _lacking(self, "templates"):
             _ = below.templates
-        if isinstance(self.children, Divided):
-            return any(part.templates for part in self.children.parts.values())
-        return any(c.templates if isinstance(c, Directory) else c.template for c in self.children.values())
+        if any(below.templates for below in self.below):
+            return True
+        return type(self.children) is not Divided and any(
+            own(node).template for node in self.children.values()
+        )
 
 
 def succeeding(old: Directory, entry: Entry, changes: Mapping[bytes, Node | None]) -> Directory:
@@ -161,14 +169,14 @@ def _succeeding(
 
 
 def _in_one_piece(*directories: Directory) -> bool:
-    return not any(isinstance(directory.children, Divided) for directory in directories)
+    return not any(type(directory.children) is Divided for directory in directories)
 
 
 def _amended(
     children: Mapping[bytes, Node], changes: Mapping[bytes, Node | None], prefix: bytes
 ) -> Mapping[bytes, Node]:
     """Return children with changes; `prefix` says of what part they are, as in `Divided`."""
-    if not isinstance(children, Divided):
+    if type(children) is not Divided:
         amended = dict(children)
         for name, node in changes.items():
             if node is None:
@@ -189,7 +197,7 @@ def _amended(
 
 def _divided(children: Mapping[bytes, Node], prefix: bytes = b"") -> Mapping[bytes, Node]:
     """Return children as a directory holds them, or the part of one that `prefix` says."""
-    if len(children) <= WHOLE or isinstance(children, Divided):
+    if len(children) <= WHOLE or type(children) is Divided:
         return children
     parts = {
         at: Directory(EMPTY.entry, _divided(those, prefix + bytes((at,))))
@@ -208,18 +216,11 @@ def _by_place(named: Mapping[bytes, _T], prefix: bytes) -> dict[int, dict[bytes,
 def parts_with(directory: Directory, names: Iterable[bytes]) -> Iterator[Directory]:
     """Yield a directory, and those of its parts in which some of `names` are or would be."""
     yield directory
-    if isinstance(directory.children, Divided):
+    if type(directory.children) is Divided:
         parts, prefix = directory.children.parts, directory.children.prefix
         for at, those in _by_place(dict.fromkeys(names), prefix).items():
             if at in parts:
                 yield from parts_with(parts[at], those)
-
-
-def referred_to(directory: Directory) -> Iterable[Directory]:
-    """Return the directories that the canonical form of this one names: its parts, or those in it."""
-    if isinstance(directory.children, Divided):
-        return directory.children.parts.values()
-    return [child for child in directory.children.values() if isinstance(child, Directory)]
 
 
 def _line(name: bytes, child: Node) -> bytes:
@@ -256,7 +257,7 @@ def _lacking(tree: Directory, computed: str) -> list[Directory]:
     """Return every directory below `tree`, and every part, that has not computed a property yet, the deepest first."""
     found = [tree]
     for directory in found:
-        found += [below for below in referred_to(directory) if computed not in below.__dict__]
+        found += [below for below in directory.below if computed not in below.__dict__]
     return found[:0:-1]
 
 
@@ -346,9 +347,10 @@ def lookup(tree: Directory, path: bytes) -> Node | None:
     """Return what `tree` has at `path`; the tree itself for `b""`; None where there is nothing."""
     node: Node = tree
     for part in path.split(b"/") if path else ():
-        if not isinstance(node, Directory) or part not in node.children:
+        found = node.children.get(part) if isinstance(node, Directory) else None
+        if found is None:
             return None
-        node = node.children[part]
+        node = found
     return node
 
 
@@ -498,7 +500,7 @@ def changed_names(old: Directory, new: Directory) -> list[bytes]:
     before, after = old.children, new.children
     if before is after:
         return []
-    if isinstance(before, Divided) and isinstance(after, Divided):
+    if type(before) is Divided and type(after) is Divided:
         pairs = [
             (before.parts.get(at, EMPTY), after.parts.get(at, EMPTY)) for at in {*before.parts, *after.parts}
         ]

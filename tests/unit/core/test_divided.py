@@ -21,7 +21,6 @@ from headgated.core.tree import (
     edit,
     lookup,
     parts_with,
-    referred_to,
     succeeding,
     walk,
 )
@@ -52,7 +51,7 @@ def all_parts(directory: Directory) -> list[Directory]:
     found = [directory]
     for each in found:
         if isinstance(each.children, Divided):
-            found += referred_to(each)
+            found += each.below
     return found
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.unit.effects.past import ask, deploy, digest, entry, intent, put, whole
 
 from headgated.core.errors import HeadgateError, HistoryDamagedError
-from headgated.core.tree import EMPTY, Directory, build, decode_all, referred_to, walk
+from headgated.core.tree import EMPTY, Directory, build, decode_all, walk
 from headgated.effects.history import History
 
 NAMES = [b"f%03d" % n for n in range(300)]
@@ -60,7 +60,7 @@ def nodes_of(*trees: Directory) -> dict[bytes, Directory]:
     """Every directory and part of these trees, by digest."""
     found = list(trees)
     for each in found:
-        found += referred_to(each)
+        found += each.below
     return {each.digest: each for each in found}
 
 
@@ -143,7 +143,7 @@ def test_what_parts_weigh_is_weighed(history: History) -> None:
 def test_damaged_part_is_named(history: History, path: Path, statement: str) -> None:
     tree = deploy(history, "deploy_prod_1", wide())
     deploy(history, "deploy_test_1", {b"a": b"a"}, environment="test")
-    part = next(iter(referred_to(tree.children[b"wide"])))  # type: ignore[arg-type]
+    part = next(iter(tree.children[b"wide"].below))  # type: ignore[union-attr]
     history.close()
     ask(path, f"{statement} digest = ?", part.digest)
     history = History(path)

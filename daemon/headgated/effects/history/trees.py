@@ -164,7 +164,7 @@ def _directory(tree: Directory, name: bytes) -> Directory:
 
 def _part(tree: Directory, place: int) -> Directory:
     """Return a part of a directory; of one in one piece that is all of it."""
-    return tree.children.parts.get(place, EMPTY) if isinstance(tree.children, Divided) else tree
+    return tree.children.parts.get(place, EMPTY) if type(tree.children) is Divided else tree
 
 
 def _assemble(digest: bytes, lines: list[_Line], ready: dict[bytes, Directory]) -> Directory:
@@ -180,14 +180,14 @@ def _assemble(digest: bytes, lines: list[_Line], ready: dict[bytes, Directory]) 
         if sub in ready:
             is_todays &= ready[sub].digest == sub
     tree = Directory(own or EMPTY.entry, Divided(below[0][0][:-1], parts) if parts else children)
-    if is_todays and isinstance(tree.children, Divided) == bool(parts):
+    if is_todays and (type(tree.children) is Divided) == bool(parts):
         tree.__dict__["digest"] = digest  # just verified: not to be worked out again
     return tree
 
 
 def _differing(node: Directory, twin: Directory) -> list[tuple[Directory, Directory]]:
     """Return the nodes below one that are not those in `twin`, each with what `twin` has there."""
-    if isinstance(node.children, Divided):
+    if type(node.children) is Divided:
         pairs = [(part, _part(twin, at)) for at, part in node.children.parts.items()]
         return [(part, other) for part, other in pairs if part is not other]
     pairs = []
