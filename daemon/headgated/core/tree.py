@@ -17,6 +17,7 @@ from enum import IntEnum
 from functools import cached_property
 from operator import itemgetter
 from typing import TypeVar
+from weakref import ref
 
 from headgated.core.divided import WHOLE, Divided, place
 from headgated.core.paths import join
@@ -29,7 +30,7 @@ _TEMPLATE, _SEALED, _PART = 0x80, 0x40, 0x20
 """Marks beside the kind."""
 _SEAL_BYTES = 32
 _FEW = 32
-"""With more children changed than this, a canonical form is made anew."""
+"""With more children changed than this, a canonical form is made anew, and what changed is not remembered."""
 
 
 class Kind(IntEnum):
@@ -135,17 +136,6 @@ class Directory:
         here = 0 if type(self.children) is Divided else len(self.children) - len(self.below)
         return here + sum(below.files for below in self.below)
 
-    @cached_property
-    def templates(self) -> bool:
-        """Whether any file below may be changed by rendering."""
-        for below in _lacking(self, "templates"):
-            _ = below.templates
-        if any(below.templates for below in self.below):
-            return True
-        return type(self.children) is not Divided and any(
-            own(node).template for node in self.children.values()
-        )
-
 
 def succeeding(old: Directory, entry: Entry, changes: Mapping[bytes, Node | None]) -> Directory:
     """Return the directory that `old` becomes; it shares, and need not work out again, what is the same.
@@ -162,9 +152,11 @@ def _succeeding(
     old: Directory, entry: Entry, changes: Mapping[bytes, Node | None], prefix: bytes
 ) -> Directory:
     new = Directory(entry, _amended(old.children, changes, prefix))
-    encoded = old.__dict__.get("encoded")
-    if encoded is not None and entry == old.entry and len(changes) <= _FEW and _in_one_piece(old, new):
-        new.__dict__["_seed"] = encoded, {name: old.children.get(name) for name in changes}
+    if len(changes) <= _FEW:
+        new.__dict__["_origin"] = ref(old), tuple(changes)
+        encoded = old.__dict__.get("encoded")
+        if encoded is not None and entry == old.entry and _in_one_piece(old, new):
+            new.__dict__["_seed"] = encoded, {name: old.children.get(name) for name in changes}
     return new
 
 
@@ -496,10 +488,14 @@ def _differing(old: Directory, new: Directory, at: bytes) -> list[tuple[bytes, N
 
 
 def changed_names(old: Directory, new: Directory) -> list[bytes]:
-    """Return the names of the children that are not the same object in both, in no order. Parts that are the same are skipped."""
+    """Return the names of the children that are not the same object in both, in no order.
+
+    Parts that are the same are skipped; where `new` succeeds `old` that is remembered, and costs what changed and not what there is.
+    """
     before, after = old.children, new.children
-    if before is after:
-        return []
+    origin = new.__dict__.get("_origin")
+    if origin is not None and origin[0]() is old:
+        return [name for name in origin[1] if before.get(name) is not after.get(name)]
     if type(before) is Divided and type(after) is Divided:
         pairs = [
             (before.parts.get(at, EMPTY), after.parts.get(at, EMPTY)) for at in {*before.parts, *after.parts}

@@ -220,12 +220,6 @@ def test_files_counts_files_and_links_at_all_depths(tree: Directory) -> None:
     assert tree.files == sum(entry.kind != Kind.DIRECTORY for entry in plain(tree).values())
 
 
-@FEW
-@given(TREES)
-def test_templates_tells_whether_any_file_below_is_one(tree: Directory) -> None:
-    assert tree.templates == any(entry.template for entry in plain(tree).values())
-
-
 @pytest.mark.parametrize(
     ("asked", "live", "same"),
     [
@@ -266,7 +260,7 @@ def test_tree_as_deep_as_a_path_can_be_long_needs_no_deeper_stack() -> None:
     assert 2 * depth(deep) > sys.getrecursionlimit()
     old, new = build({deep: FILE}), build({deep: OTHER, b"e": FILE})
     assert old.digest != new.digest
-    assert (old.files, new.files, new.templates) == (1, 2, False)
+    assert (old.files, new.files) == (1, 2)
     assert lookup(new, deep) == OTHER
     assert len(list(walk(new))) == 2048
     assert [path for path, _, _ in diff(old, new)] == [deep, b"e"]

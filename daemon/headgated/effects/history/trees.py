@@ -188,8 +188,8 @@ def _assemble(digest: bytes, lines: list[_Line], ready: dict[bytes, Directory]) 
 def _differing(node: Directory, twin: Directory) -> list[tuple[Directory, Directory]]:
     """Return the nodes below one that are not those in `twin`, each with what `twin` has there."""
     if type(node.children) is Divided:
-        pairs = [(part, _part(twin, at)) for at, part in node.children.parts.items()]
-        return [(part, other) for part, other in pairs if part is not other]
+        shared = set(map(id, twin.below))
+        return [(part, _part(twin, at)) for at, part in node.children.parts.items() if id(part) not in shared]
     pairs = []
     for name in changed_names(twin, node):
         child = node.children.get(name)
