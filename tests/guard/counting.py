@@ -4,6 +4,7 @@ The daemon runs as a process of its own with its defaults; strace is attached wh
 least but one counts: what happens to run besides (a checkpoint, a periodic look) adds, and a machine that stalls may split one in two.
 
     python -m tests.guard.counting 1000       what it is for a tree of 1,000 files, and which calls
+    python -m tests.guard.counting 1000 10    the same with 10 files to a directory, not 100
 """
 
 # ruff: noqa: T201 - printing is what it is for as a program
@@ -101,15 +102,22 @@ class Cost:
     """Taken at once, beyond what was held before."""
 
 
-def cost_of_one_change(files: int, directory: Path | None = None) -> Cost:
+def cost_of_one_change(
+    files: int, directory: Path | None = None, to_a_directory: int = TO_A_DIRECTORY
+) -> Cost:
     """Deploy a tree of so many files, then change one at a time and count.
+
+    Args:
+        files: how many.
+        directory: where to work.
+        to_a_directory: how many of them each directory has; all directories are in the root.
 
     Raises:
         PermissionError: strace may not look at another process here.
     """
     home = Path(tempfile.mkdtemp(prefix="hg-", dir=directory))
     try:
-        return _Counting(home, files).run()
+        return _Counting(home, files, to_a_directory).run()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -145,10 +153,11 @@ class _Counted(Daemon):
 
 
 class _Counting:
-    def __init__(self, home: Path, files: int) -> None:
+    def __init__(self, home: Path, files: int, to_a_directory: int = TO_A_DIRECTORY) -> None:
         self._source, self._target = home / "source", home / "target"
         self._files, self._number = files, 0
-        self._changing = f"d{files // 2 // TO_A_DIRECTORY:04d}/f{files // 2:06d}"
+        self._to_a_directory = to_a_directory
+        self._changing = self._path(files // 2)
         # No look at everything in between: traced, that of a large tree takes longer than anybody waits for a change.
         self._daemon = _Counted(home, '[settle]\nquiet = 0\n[watch]\nscan_interval = "1h"\n')
         self._trace = home / "trace"
@@ -185,10 +194,13 @@ class _Counting:
 
     def _grow(self) -> None:
         for number in range(self._files):
-            path = self._source / f"d{number // TO_A_DIRECTORY:04d}/f{number:06d}"
-            if number % TO_A_DIRECTORY == 0:
+            path = self._source / self._path(number)
+            if number % self._to_a_directory == 0:
                 path.parent.mkdir(parents=True)
             path.write_text(f"gate {number} is ${{GATE}}\n", encoding="utf-8")
+
+    def _path(self, number: int) -> str:
+        return f"d{number // self._to_a_directory:04d}/f{number:06d}"
 
     def _change(self) -> None:
         """Change the file, wait until the bytes are there and the record is on disk."""
@@ -285,10 +297,10 @@ def in_memory() -> Path | None:
     return place if os.access(place, os.W_OK) and shutil.disk_usage(place).free > 2**30 else None
 
 
-def _show(files: int) -> None:
+def _show(files: int, to_a_directory: int = TO_A_DIRECTORY) -> None:
     """Print what one change costs, and of which calls that is made."""
     with tempfile.TemporaryDirectory(prefix="hg-", dir=in_memory()) as home:
-        counting = _Counting(Path(home), files)
+        counting = _Counting(Path(home), files, to_a_directory)
         for name, value in asdict(counting.run()).items():
             print(f"{name:20} {value:>8,}")
     calls = Counter(found[1] for line in counting.lines if (found := _CALL.match(line)))
@@ -297,4 +309,4 @@ def _show(files: int) -> None:
 
 
 if __name__ == "__main__":
-    _show(int(sys.argv[1]))
+    _show(*map(int, sys.argv[1:]))
