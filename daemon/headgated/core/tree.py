@@ -4,7 +4,7 @@ A `Directory` names itself by the SHA-256 of its own attributes and of everythin
 recognised without looking inside, and an edited tree shares all that did not change with the one it came from.
 An `Entry` is one path without what is below it; plans, observations and records speak of entries.
 What a large directory holds is named part by part (`core.divided`), so that a change of one child costs the same in it as in a small one.
-Nothing here but `==` recurses: a tree may be as deep as a path can be long.
+Nothing here but `==` recurses into what is below: a tree may be as deep as a path can be long.
 """
 
 from __future__ import annotations
