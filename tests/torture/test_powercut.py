@@ -45,7 +45,7 @@ def test_power_cut_after_any_call_leaves_all_or_nothing(strategy: str, shuffles:
     assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout)
     print(figures)  # noqa: T201 - the figures are what a long run is made for
-    assert figures["prefixes"] > 30
+    assert figures["prefixes"] > 20  # as few as the smallest trees need calls
     assert figures["before"]
     assert figures["after"]
     assert figures["recoveries cut"]
