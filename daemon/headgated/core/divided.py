@@ -6,8 +6,9 @@ looks like does not depend on how it came to be. A part of another version that 
 
 from __future__ import annotations
 
-import hashlib
+from collections import defaultdict
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -21,9 +22,12 @@ WAYS = 16
 """Parts that what is larger is divided into."""
 
 
-def place(name: bytes, depth: int) -> int:
-    """Return in which part of the directory (depth 0), or of a part of it (depth 1 and so on), a name is."""
-    return hashlib.blake2b(name).digest()[depth] % WAYS
+def by_place(named: Mapping[bytes, _T], depth: int) -> dict[int, dict[bytes, _T]]:
+    """Return what has names by the part that each is in: of a directory (depth 0), or of a part of one (depth 1 and so on)."""
+    groups: defaultdict[int, dict[bytes, _T]] = defaultdict(dict)
+    for name, value in named.items():
+        groups[blake2b(name).digest()[depth] % WAYS][name] = value
+    return groups
 
 
 class Divided(Mapping[bytes, "Node"]):
@@ -63,7 +67,7 @@ class Divided(Mapping[bytes, "Node"]):
 
     def get(self, name: bytes, default: object = None, /) -> object:
         """Return the child of that name; `default` where there is none."""
-        places = hashlib.blake2b(name).digest()
+        places = blake2b(name).digest()
         children: Mapping[bytes, Node] = self
         while type(children) is Divided:
             part = children.parts.get(places[len(children.prefix)] % WAYS)

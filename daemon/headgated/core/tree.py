@@ -16,13 +16,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from operator import itemgetter
-from typing import TypeVar
 from weakref import ref
 
-from headgated.core.divided import WHOLE, Divided, place
+from headgated.core.divided import WHOLE, Divided, by_place
 from headgated.core.paths import join
-
-_T = TypeVar("_T")
 
 _HEAD = struct.Struct(">BiqqQ32sI")
 _NO_DIGEST = bytes(32)
@@ -177,7 +174,7 @@ def _amended(
                 amended[name] = node
         return _divided(amended, prefix)
     parts = dict(children.parts)
-    for at, those in _by_place(changes, prefix).items():
+    for at, those in by_place(changes, len(prefix)).items():
         part = _succeeding(parts.get(at, EMPTY), EMPTY.entry, those, prefix + bytes((at,)))
         if part.children:
             parts[at] = part
@@ -193,16 +190,9 @@ def _divided(children: Mapping[bytes, Node], prefix: bytes = b"") -> Mapping[byt
         return children
     parts = {
         at: Directory(EMPTY.entry, _divided(those, prefix + bytes((at,))))
-        for at, those in _by_place(children, prefix).items()
+        for at, those in by_place(children, len(prefix)).items()
     }
     return Divided(prefix, parts)
-
-
-def _by_place(named: Mapping[bytes, _T], prefix: bytes) -> dict[int, dict[bytes, _T]]:
-    groups: dict[int, dict[bytes, _T]] = {}
-    for name, value in named.items():
-        groups.setdefault(place(name, len(prefix)), {})[name] = value
-    return groups
 
 
 def parts_with(directory: Directory, names: Iterable[bytes]) -> Iterator[Directory]:
@@ -210,7 +200,7 @@ def parts_with(directory: Directory, names: Iterable[bytes]) -> Iterator[Directo
     yield directory
     if type(directory.children) is Divided:
         parts, prefix = directory.children.parts, directory.children.prefix
-        for at, those in _by_place(dict.fromkeys(names), prefix).items():
+        for at, those in by_place(dict.fromkeys(names), len(prefix)).items():
             if at in parts:
                 yield from parts_with(parts[at], those)
 

@@ -35,7 +35,7 @@ LARGE = 5 * WAYS * WHOLE
 SIZES = st.sampled_from([0, 1, WHOLE - 2, WHOLE, WHOLE + 1, 2 * WHOLE, WAYS * WHOLE + WHOLE])
 NODES = st.sampled_from([FILE, OTHER, BELOW, Entry(Kind.SYMLINK, target=b"x"), None])
 CHANGES = st.dictionaries(st.integers(0, 2 * WHOLE).map(b"%d".__mod__), NODES, max_size=40)
-SOME = settings(max_examples=60, deadline=None)
+SOME = settings(max_examples=40, deadline=None)
 
 
 def many(size: int) -> dict[bytes, Node]:
