@@ -23,8 +23,8 @@ TABLE = Path(__file__).with_name("bounds.toml")
 SMALL = 1_000
 LARGE = int(os.environ.get("HEADGATE_GUARD_FILES") or 10_000)
 """As many as can be deployed in a few seconds; `make bench` counts at 100,000."""
-WIDE = 10
-"""Files to a directory of the large tree: so the root holds as many directories as with 100,000 files and 100 to each."""
+WIDE = 20
+"""Files to a directory of the large tree: so many directories are in its root that it is kept in parts (`core.divided`)."""
 NAMES = [field.name for field in fields(Cost)]
 
 
