@@ -14,7 +14,8 @@ from tests.unit.effects.scanning import entry, unprivileged
 
 from headgated.core.errors import DeploymentFailedError, SourceMovedError
 from headgated.effects.scan import Source
-from headgated.effects.scan.reading import MovedError, look, read_unmoved, signature
+from headgated.effects.scan.reading import MovedError, read_unmoved
+from headgated.effects.signature import look, signature
 
 MIB = 1 << 20
 

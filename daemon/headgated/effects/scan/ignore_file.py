@@ -8,7 +8,8 @@ import stat
 from headgated.core.ignore import IGNORE_FILE, Rules
 from headgated.core.paths import escape, join
 from headgated.core.source import ScanFault
-from headgated.effects.scan.reading import look, read_unmoved, signature
+from headgated.effects.scan.reading import read_unmoved
+from headgated.effects.signature import look, signature
 
 _LIMIT = 65536
 

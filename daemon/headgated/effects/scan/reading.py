@@ -1,8 +1,4 @@
-"""Looking at one name through a directory's descriptor, without following a link and without waiting for anybody.
-
-A *signature* packs what changes whenever a file's content or attributes do; equal signatures mean "need not be read again",
-unless the file was so young when it was read (`is_racy`) that a later write could leave the same times.
-"""
+"""Reading one name through a directory's descriptor, without following a link and without waiting for anybody."""
 
 from __future__ import annotations
 
@@ -10,12 +6,11 @@ import errno
 import hashlib
 import os
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import attrgetter
 
 from headgated.effects.scan.fresh import Fresh
+from headgated.effects.signature import signature
 
 CHUNK = 1 << 20
 """Bytes read at once."""
@@ -30,28 +25,9 @@ _SECOND = 1_000_000_000
 _FINE_CLOCK = 50_000_000
 _COARSE_CLOCK = 2_100_000_000
 
-_facts = attrgetter(
-    "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev"
-)
-_pack = struct.Struct("=IIIQqqQQ").pack
-
 
 class MovedError(Exception):
     """What was to be read is no longer what it was; look again."""
-
-
-def look(directory: int, name: bytes) -> os.stat_result:
-    """Return what `name` in `directory` is; a symlink itself, not what it leads to."""
-    return os.stat(name, dir_fd=directory, follow_symlinks=False)
-
-
-def signature(found: os.stat_result) -> bytes:
-    """Return mode, owner, size, times, inode and device in one value."""
-    facts = _facts(found)
-    try:
-        return _pack(*facts)
-    except struct.error:  # somebody set a time thousands of years from now
-        return repr(facts).encode()
 
 
 def is_racy(found: os.stat_result, read_at: int) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Mapping
 from threading import Event
 
 from headgated.core.errors import DeploymentFailedError, LimitError
@@ -28,11 +27,10 @@ from headgated.effects.scan.reading import (
     MovedError,
     digest_unmoved,
     is_racy,
-    look,
     opened,
-    signature,
 )
 from headgated.effects.scan.refusal import refused_directory, refused_leaf, unreadable
+from headgated.effects.signature import look, signature, signatures
 
 
 class ScanEndedError(DeploymentFailedError):
@@ -98,38 +96,48 @@ class Sweep:
             rules, rules_signature = known.rules, known.rules_signature
             self._look_at_some(here, path, rules, dirty, draft)
         else:
-            items = _listed(here)
-            rules, rules_signature = self._rules(here, path, inherited, draft, there=IGNORE_FILE in items)
-            self._look_at_all(here, items, path, rules, draft)
+            names = _listed(here)
+            rules, rules_signature = self._rules(here, path, inherited, draft, there=IGNORE_FILE in names)
+            self._look_at_all(here, names, path, rules, draft)
         entry = self._entry(Kind.DIRECTORY, found) if path else EMPTY.entry
         self.names += entry != known.directory.entry
         return draft.finished(entry, identity, inherited, rules, rules_signature)
 
-    def _look_at_all(
-        self, here: int, items: Mapping[bytes, os.DirEntry[str]], path: bytes, rules: Rules, draft: Draft
-    ) -> None:
-        trusted = draft.known.signatures if self._trust and rules is draft.known.rules else {}
+    def _look_at_all(self, here: int, names: list[bytes], path: bytes, rules: Rules, draft: Draft) -> None:
         ignored, directories = set[bytes](), list[bytes]()
         self.names += 2
-        for name, item in items.items():
+        for name in self._doubtful(here, names, rules, draft.known):
+            below = join(path, name)
             try:
-                known = trusted.get(name)
-                if known is not None and known == signature(item.stat(follow_symlinks=False)):
-                    continue
-                below, is_directory = join(path, name), item.is_dir(follow_symlinks=False)
-                if rules.ignores(below, is_directory=is_directory):
-                    ignored.add(name)
-                    continue
-                self._accept()
-                if is_directory:
-                    directories.append(name)
-                else:
-                    self._leaf(here, name, below, item.stat(follow_symlinks=False), draft)
+                found = look(here, name)
             except OSError as error:
-                self._failed(name, join(path, name), error, draft)
+                self._failed(name, below, error, draft)
+                continue
+            is_directory = stat.S_ISDIR(found.st_mode)
+            if rules.ignores(below, is_directory=is_directory):
+                ignored.add(name)
+                continue
+            self._accept()
+            if is_directory:
+                directories.append(name)
+            else:
+                self._leaf(here, name, below, found, draft)
         for name in directories:
             self._enter(here, name, join(path, name), rules, {}, draft)
-        draft.drop_all_but(items.keys() - ignored)
+        draft.drop_all_but(ignored.symmetric_difference(names))
+
+    def _doubtful(self, here: int, names: list[bytes], rules: Rules, known: Known) -> list[bytes]:
+        """Return the names at which signatures alone do not show that all is as it is known."""
+        if not self._trust or rules is not known.rules:
+            return names
+        before = known.signatures
+        files = [name for name in names if name in before]
+        try:
+            now = signatures(here, files)
+        except OSError:
+            return names
+        changed = {name for name, one in zip(files, now, strict=True) if before[name] != one}
+        return [name for name in names if name in changed or name not in before]
 
     def _look_at_some(self, here: int, path: bytes, rules: Rules, dirty: Dirty, draft: Draft) -> None:
         for name, dirty_below in dirty.items():
@@ -267,12 +275,11 @@ class Sweep:
             raise LimitError(f"cannot read the source: {why}", reason="TOO_MANY_FILES")
 
 
-def _listed(here: int) -> dict[bytes, os.DirEntry[str]]:
-    """Return what is in an open directory, by name; it can be asked about as long as the directory is open.
+def _listed(here: int) -> list[bytes]:
+    """Return the names in an open directory.
 
     Raises:
         OSError: it cannot be read. Names that nobody may look up are as good as none.
     """
     look(here, b".")
-    with os.scandir(here) as items:
-        return {os.fsencode(item.name): item for item in items}
+    return list(map(os.fsencode, os.listdir(here)))

@@ -1,6 +1,6 @@
 """What is at a path: kind, attributes and the digest of its content.
 
-A file is read once for each signature (device, inode, size, mtime, ctime) it has been seen with. A signature is remembered
+A file is read once for each `signature` it has been seen with. A signature is remembered
 only if its ctime was old enough when it was taken that a later write must show: 50 ms, or at once on a file system that
 was found to give every looked-at change its own time (Linux 6.13). What no signature shows is a write through a memory
 mapping made before; only reading anew finds that.
@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from headgated.core.paths import join
 from headgated.core.tree import Entry, Kind, Node
 from headgated.effects.beneath import GONE, Beneath
+from headgated.effects.signature import bits_in, signature, signatures
 from headgated.effects.target.failure import moved
 
 CHUNK = 1 << 20
@@ -26,8 +26,9 @@ RACY = 50_000_000
 """Nanoseconds for which a change may hide behind the ctime of the one before it."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_SIGNATURE = struct.Struct("=QQQqq")
+_DIGEST_BYTES = 32
 _ATTEMPTS = 5
+_NOTHING: Mapping[bytes, bytes] = {}
 
 
 Mac = Callable[[bytes], bytes]
@@ -49,7 +50,8 @@ class Lens:
     def __init__(self, mac: Mac = no_mac) -> None:
         """Take what makes the keyed hash by which files with secrets are recognised."""
         self.mac = mac
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[bytes, dict[bytes, bytes]] = {}
+        """Signature and digest by the path of the directory and the name in it."""
         self.fine_times: dict[int, bool] = {}
         """For each device that was tried: whether it gives every looked-at change its own ctime."""
         self.unnamed: dict[int, bool] = {}
@@ -85,11 +87,11 @@ class Lens:
         raise SpecialFileError(path)
 
     def doubtful(
-        self, directory: int, names: Iterable[bytes], expected: Mapping[bytes, Node], at: bytes
+        self, directory: int, names: Sequence[bytes], expected: Mapping[bytes, Node], at: bytes
     ) -> list[bytes]:
         """Return the names at which a look at attributes alone does not show that what is expected there is there.
 
-        This is what a look at everything spends its time with: one call for each name, and nothing is made of its answer.
+        This is what a look at everything spends its time with: one call for each name, and next to nothing beside it.
 
         Args:
             directory: a descriptor.
@@ -97,30 +99,24 @@ class Lens:
             expected: what is expected in the directory, by name. Only files are ever beyond doubt.
             at: the directory's path from the target.
         """
-        doubtful, before = [], at + b"/" if at else b""
-        known, look, pack, size = self._known.get, os.stat, _SIGNATURE.pack, _SIGNATURE.size
-        for name in names:
-            entry = expected[name]
-            kept = known(before + name)
-            if kept is None or type(entry) is not Entry or entry.kind != Kind.FILE:
-                doubtful.append(name)
-                continue
-            try:
-                there = look(name, dir_fd=directory, follow_symlinks=False)
-            except OSError:
-                doubtful.append(name)
-                continue
-            mode, digest = there.st_mode, kept[size:]
+        try:
+            now = signatures(directory, names)
+        except OSError:
+            return list(names)
+        doubtful, known = [], self._known.get(at, _NOTHING).get
+        for name, one in zip(names, now, strict=True):
+            entry, kept = expected[name], known(name)
             if (
-                kept[:size]
-                != pack(there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
-                or (self.mac(digest) != entry.seal if entry.seal else digest != entry.digest)
-                or not (entry.mode is None or entry.mode | stat.S_IFREG == mode)
-                or not (entry.uid is None or entry.uid == there.st_uid)
-                or not (entry.gid is None or entry.gid == there.st_gid)
+                type(entry) is not Entry
+                or kept is None
+                or not (self._is_sealed(entry, kept, one) if entry.seal else kept == one + entry.digest)
+                or not _has_bits(entry, *bits_in(one))
             ):
                 doubtful.append(name)
         return doubtful
+
+    def _is_sealed(self, entry: Entry, kept: bytes, found: bytes) -> bool:
+        return kept[:-_DIGEST_BYTES] == found and self.mac(kept[-_DIGEST_BYTES:]) == entry.seal
 
     def file(self, there: os.stat_result, digest: bytes) -> Entry:
         """Return the entry of a regular file."""
@@ -170,8 +166,11 @@ class Lens:
 
     def digest(self, path: bytes, there: os.stat_result) -> bytes | None:
         """Return the digest of the file at `path` if it is known to be the same as when it was read."""
-        known = self._known.get(path)
-        return known[_SIGNATURE.size :] if known is not None and known.startswith(_signature(there)) else None
+        at, _, name = path.rpartition(b"/")
+        kept = self._known.get(at, _NOTHING).get(name)
+        return (
+            kept[-_DIGEST_BYTES:] if kept is not None and kept[:-_DIGEST_BYTES] == signature(there) else None
+        )
 
     def remember(self, path: bytes, there: os.stat_result, digest: bytes, taken_at: int) -> None:
         """Note that the file at `path`, when its stat was `there`, had this content.
@@ -183,24 +182,39 @@ class Lens:
             taken_at: when `there` was taken, nanoseconds since the epoch.
         """
         if self.fine_times.get(there.st_dev) or taken_at - there.st_ctime_ns >= RACY:
-            self._known[path] = _signature(there) + digest
+            self._keep(path, signature(there) + digest)
         else:
-            self._known.pop(path, None)
+            self._take(path)
 
     def forget(self, path: bytes) -> None:
         """Read the file at `path` anew when next asked."""
-        self._known.pop(path, None)
+        self._take(path)
 
     def moved(self, old: bytes, new: bytes) -> None:
         """Note that what was at `old` is at `new`, by a rename of a directory above it."""
-        known = self._known.pop(old, None)
-        if known is not None:
-            self._known[new] = known
+        kept = self._take(old)
+        if kept is not None:
+            self._keep(new, kept)
+
+    def _keep(self, path: bytes, kept: bytes) -> None:
+        at, _, name = path.rpartition(b"/")
+        self._known.setdefault(at, {})[name] = kept
+
+    def _take(self, path: bytes) -> bytes | None:
+        at, _, name = path.rpartition(b"/")
+        here = self._known.get(at)
+        if here is None:
+            return None
+        kept = here.pop(name, None)
+        if not here:
+            self._known.pop(at, None)
+        return kept
 
     def fork(self) -> Lens:
         """Return another that knows the same."""
         other = Lens(self.mac)
-        other._known, other.fine_times = dict(self._known), self.fine_times
+        other._known = {at: dict(here) for at, here in list(self._known.items())}
+        other.fine_times = self.fine_times
         return other
 
     def become(self, other: Lens) -> None:
@@ -224,7 +238,7 @@ class Lens:
                 digest = hashlib.sha256()
                 for chunk in chunks(fd):
                     digest.update(chunk)
-                if _signature(os.fstat(fd)) == _signature(before):
+                if signature(os.fstat(fd)) == signature(before):
                     self.remember(path, before, digest.digest(), taken_at)
                     return before, digest.digest()
                 os.lseek(fd, 0, os.SEEK_SET)
@@ -256,5 +270,10 @@ def chunks(fd: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _signature(there: os.stat_result) -> bytes:
-    return _SIGNATURE.pack(there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
+def _has_bits(entry: Entry, mode: int, uid: int, gid: int) -> bool:
+    """Tell whether a regular file with this mode and owner is what an entry asks for."""
+    return (
+        (entry.mode is None or entry.mode | stat.S_IFREG == mode)
+        and (entry.uid is None or entry.uid == uid)
+        and (entry.gid is None or entry.gid == gid)
+    )

@@ -1,7 +1,7 @@
 """Makes what is to be put, whole and on disk, under temporary names beside its destination.
 
 Nothing that readers look at changes here. Each file is written, given its owner and bits, and synced before `run` returns;
-many files are synced together. A few may be staged without a name (`unnamed`); they are still being synced then.
+many files are synced together, and made some ahead. A few may be staged without a name (`unnamed`); they are still being synced then.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 
 from headgated.core.errors import SourceMovedError
 from headgated.core.paths import escape, parent
@@ -21,13 +24,38 @@ from headgated.core.tree import Entry, Kind
 from headgated.effects.target.clear import remove_all
 from headgated.effects.target.failure import failed
 from headgated.effects.target.look import open_file
+from headgated.effects.target.making import Files
 from headgated.effects.target.metadata import dress, dress_link
 from headgated.effects.target.site import Site
-from headgated.effects.target.syncs import Syncs
+from headgated.effects.target.syncs import FEW, Syncs
 from headgated.effects.target.unnamed import Unnamed
 
 _TICKS = 8
 """Changes in a row, all within microseconds: a clock that ticks every millisecond cannot tell them apart."""
+_AHEAD = 32
+"""So many files are made ahead, of many; twice as many are open at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One file, symlink or directory to be made; or a directory to be closed, when all is in it."""
+
+    change: Change
+    wanted: Entry
+    temp: bytes
+    closes: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        return self.wanted.kind == Kind.FILE
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some things of which the directories are there, and the files are or are being made."""
+
+    items: Sequence[_Item]
+    files: Files
 
 
 class Stager:
@@ -74,12 +102,19 @@ class Stager:
             return
         count = len(puts) + sum(len(put.members) for put in puts)
         syncs = Syncs(self._site, dict.fromkeys(parent(put.path) for put in puts), count)
+        items, ahead = _items(puts, begun), count > FEW
+        batches: deque[_Batch] = deque()
         try:
-            for put in puts:
-                begun.append(put)
-                self._put(put, syncs)
+            while some := list(islice(items, _AHEAD if ahead else 1)):
+                batches.append(self._begin(some, ahead=ahead))
+                if len(batches) > ahead:
+                    self._finish(batches.popleft(), syncs)
+            while batches:
+                self._finish(batches.popleft(), syncs)
             syncs.end()
         finally:
+            for batch in batches:
+                batch.files.close()
             syncs.close()
 
     def _remove(self, begun: list[Put]) -> None:
@@ -87,26 +122,27 @@ class Stager:
             with suppress(OSError):
                 remove_all(self._site, put.temp)
 
-    def _put(self, put: Put, syncs: Syncs) -> None:
-        self._path = put.path
-        top = Change(put.path, put.expected, put.wanted)
-        if put.wanted.kind != Kind.DIRECTORY:
-            self._make(top, put.wanted, put.temp, syncs)
-            return
-        self._make_directory(put.temp)
-        directories = [(top, put.wanted, put.temp)]
-        for member in put.members:
-            if member.wanted is None:
-                continue
-            self._path = member.path
-            temp = put.temp + member.path[len(put.path) :]
-            if member.wanted.kind == Kind.DIRECTORY:
-                self._make_directory(temp)
-                directories.append((member, member.wanted, temp))
-            else:
-                self._make(member, member.wanted, temp, syncs)
-        for change, wanted, temp in reversed(directories):
-            self._close_directory(change, wanted, temp, syncs)
+    def _begin(self, items: Sequence[_Item], *, ahead: bool) -> _Batch:
+        """Make directories, and begin to make files."""
+        places = []
+        for item in items:
+            self._path = item.change.path
+            if item.is_file:
+                places.append(self._site.beneath.place(item.temp))
+            elif item.wanted.kind == Kind.DIRECTORY and not item.closes:
+                self._make_directory(item.temp)
+        return _Batch(items, Files(self._acts, places, ahead=ahead))
+
+    def _finish(self, batch: _Batch, syncs: Syncs) -> None:
+        try:
+            for item in batch.items:
+                self._path = item.change.path
+                if item.closes:
+                    self._close_directory(item.change, item.wanted, item.temp, syncs)
+                elif item.wanted.kind != Kind.DIRECTORY:
+                    self._make(item, batch.files, syncs)
+        finally:
+            batch.files.close()
 
     def _make_directory(self, temp: bytes) -> None:
         directory, name = self._site.beneath.place(temp)
@@ -114,18 +150,17 @@ class Stager:
 
     def _close_directory(self, change: Change, wanted: Entry, temp: bytes, syncs: Syncs) -> None:
         """Give a filled directory its attributes; only now, for it may become one that we cannot write to."""
-        self._path = change.path
         fd = self._site.beneath.directory(temp)
         dress(self._acts, fd, change.path, wanted, change.expected, None)
         syncs.add(change.path, fd)
 
-    def _make(self, change: Change, wanted: Entry, temp: bytes, syncs: Syncs) -> None:
-        directory, name = self._site.beneath.place(temp)
-        if wanted.kind == Kind.SYMLINK:
-            self._acts.symlink(wanted.target, directory, name)
-            dress_link(self._acts, directory, name, change.path, wanted, change.expected)
+    def _make(self, item: _Item, files: Files, syncs: Syncs) -> None:
+        directory, name = self._site.beneath.place(item.temp)
+        if item.is_file:
+            self._make_file(item, files.take(), directory, syncs)
         else:
-            self._make_file(change, wanted, directory, temp, syncs)
+            self._acts.symlink(item.wanted.target, directory, name)
+            dress_link(self._acts, directory, name, item.change.path, item.wanted, item.change.expected)
         self._done += 1
         self._progress(self._done)
 
@@ -141,12 +176,11 @@ class Stager:
         self._done += 1
         self._progress(self._done)
 
-    def _make_file(self, change: Change, wanted: Entry, directory: int, temp: bytes, syncs: Syncs) -> None:
-        fd = self._acts.create(directory, temp.rpartition(b"/")[2])
+    def _make_file(self, item: _Item, fd: int, directory: int, syncs: Syncs) -> None:
         try:
-            there, digest = self._fill(fd, change, wanted, directory)
-            self._site.lens.remember(temp, there, digest, time.time_ns())
-            syncs.add(change.path, fd)
+            there, digest = self._fill(fd, item.change, item.wanted, directory)
+            self._site.lens.remember(item.temp, there, digest, time.time_ns())
+            syncs.add(item.change.path, fd)
         finally:
             os.close(fd)
 
@@ -199,3 +233,25 @@ class Stager:
                 return False
             last = now
         return True
+
+
+def _items(puts: Iterable[Put], begun: list[Put]) -> Iterator[_Item]:
+    """Yield all that is to be made, in order: a directory before what is in it, and to be closed after all that.
+
+    Args:
+        puts: what is to be put.
+        begun: gets each of them before anything of it is made.
+    """
+    for put in puts:
+        begun.append(put)
+        items = [_Item(Change(put.path, put.expected, put.wanted), put.wanted, put.temp)]
+        if put.wanted.kind == Kind.DIRECTORY:
+            items += (
+                _Item(member, member.wanted, put.temp + member.path[len(put.path) :])
+                for member in put.members
+                if member.wanted is not None
+            )
+        yield from items
+        for item in reversed(items):
+            if item.wanted.kind == Kind.DIRECTORY:
+                yield _Item(item.change, item.wanted, item.temp, closes=True)

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 
 from headgated.effects import kernel
-from headgated.effects.target.acts import Acts
+from headgated.effects.target.beside import beside
 from headgated.effects.target.failure import failed
 from headgated.effects.target.site import Site
 
 FEW = 32
 """So many things are synced each by itself."""
-THREADS = 16
-"""So many syncs are in flight at most."""
 
 
 class Syncs:
@@ -69,7 +67,7 @@ class Syncs:
             self._check(path, lambda: self._acts.sync(fd))
             return
         own = os.dup(fd)
-        self._under_way.append((path, own, sync_beside(self._acts, own)))
+        self._under_way.append((path, own, beside(self._acts.sync, own)))
 
     def end(self) -> None:
         """Return when all is on disk.
@@ -116,22 +114,3 @@ def sync_directories(site: Site, paths: Iterable[bytes]) -> None:
             syncs.close()
     except OSError as error:
         raise failed("sync", b"", error) from error
-
-
-def sync_beside(acts: Acts, fd: int) -> Future[None]:
-    """Sync by another thread; the descriptor must stay open until that is done."""
-    global _pool  # noqa: PLW0603 - threads are the process's, whatever targets there are
-    if _pool is None:
-        _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sync")
-    return _pool.submit(acts.sync, fd)
-
-
-_pool: ThreadPoolExecutor | None = None
-
-
-def _forget_threads() -> None:
-    global _pool  # noqa: PLW0603 - see above; a child has none of its parent's threads
-    _pool = None
-
-
-os.register_at_fork(after_in_child=_forget_threads)

@@ -17,9 +17,9 @@ from headgated.core.paths import parent
 from headgated.core.steps import Put, Step
 from headgated.core.tree import Kind
 from headgated.effects import kernel
+from headgated.effects.target.beside import beside
 from headgated.effects.target.failure import failed, moved
 from headgated.effects.target.site import Site
-from headgated.effects.target.syncs import sync_beside
 
 FEW = 16
 """So many files at most: each is held open."""
@@ -61,7 +61,7 @@ class Unnamed:
 
     def add(self, site: Site, put: Put, fd: int, digest: bytes) -> None:
         """Take in a file that is written and holds what has this SHA-256, and begin to sync it. It is closed by `close`."""
-        self._files[put.temp] = _File(fd, put.path, digest, sync_beside(site.acts, fd))
+        self._files[put.temp] = _File(fd, put.path, digest, beside(site.acts.sync, fd))
 
     def wait(self) -> None:
         """Return when all are on disk.
