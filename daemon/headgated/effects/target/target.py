@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import escape, join
 from headgated.core.plan import Change
-from headgated.core.steps import OWN_PREFIX, TEMPORARY, Put, Step, Take, found_by
+from headgated.core.steps import OWN_PREFIX, TEMPORARY, Put, RemoveDirectory, Step, Take, found_by
 from headgated.core.tree import Directory, Entry, walk
 from headgated.effects.beneath import GONE
 from headgated.effects.target.acts import Acts
 from headgated.effects.target.apply import Applier
 from headgated.effects.target.berth import Berth, is_begun
+from headgated.effects.target.beside import THREADS, beside
 from headgated.effects.target.clear import remove_all
 from headgated.effects.target.compare import Comparison
 from headgated.effects.target.content import entry_at, read_verified
@@ -31,6 +33,9 @@ from headgated.effects.target.syncs import sync_directories
 from headgated.effects.target.unnamed import Unnamed
 from headgated.effects.target.verdict import Verdict, forward
 from headgated.effects.target.whole import LEEWAY, Whole
+
+FEW = 8
+"""So many things that were replaced are removed one after the other."""
 
 log = logging.getLogger("headgated.target")
 
@@ -213,8 +218,22 @@ class Target:
         """Remove what was replaced and the directories that are empty now; return notes on what stays.
 
         Call it only when the deployment is recorded as applied: it cannot be undone after this. Idempotent. What fails is
-        noted, not raised.
+        noted, not raised. Of many, several are removed at once: where a disk is told what is free, each waits for that.
         """
+        emptied = [step for step in steps if isinstance(step, RemoveDirectory)]
+        rest = [step for step in steps if not isinstance(step, RemoveDirectory)]
+        size = max(FEW, -(-len(rest) // THREADS))
+        shares = [rest[at : at + size] for at in range(0, len(rest), size)]
+        others = [beside(self._complete, share) for share in shares[1:]]
+        try:
+            notes = self._complete(shares[0]) if shares else []
+        finally:
+            wait(others)
+        for other in others:
+            notes += other.result()
+        return notes + (self._complete(emptied) if emptied else [])
+
+    def _complete(self, steps: Sequence[Step]) -> list[str]:
         try:
             with self._site() as site:
                 repair = Repair(site)
