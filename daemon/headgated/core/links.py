@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from headgated.core.paths import join
+from headgated.core.tree import EMPTY, Directory, Kind, changed_names
+
+
+def changed_links(old: Directory, new: Directory) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the path and the target of each symlink in `new` that is not the same in `old`; equal parts are skipped unread."""
+    waiting = [(b"", old, new)]
+    while waiting:
+        at, before, after = waiting.pop()
+        for name in changed_names(before, after) if before is not after else ():
+            node = after.children.get(name)
+            if isinstance(node, Directory):
+                known = before.children.get(name)
+                waiting.append((join(at, name), known if isinstance(known, Directory) else EMPTY, node))
+            elif node is not None and node.kind == Kind.SYMLINK:
+                yield join(at, name), node.target
+
 
 def leads_out(path: bytes, target: bytes) -> bool:
     """Tell whether a symlink at `path` (relative to the root of its tree) that points to `target` may lead out of the tree.

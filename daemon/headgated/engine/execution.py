@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from headgated.core.deployment import ConfigDeployment
@@ -99,10 +99,11 @@ def execute(
     unnamed = way.prepare(changes, history.make_sure_of_room(changes, plan.result))
     history.begin(record.environment, deployment_id, token, work.target_path, () if unnamed else directories)
     try:
-        _keep(history, target, work, progress)
+        stored = history.hold(_contents(changes))
+        _keep(history, target, work, progress, stored)
         way.stage(
             what,
-            lambda change: _kept(history, change, content, work.open),
+            lambda change: _kept(history, change, content, work.open, stored),
             lambda done: progress("stage", done, total),
             unnamed=unnamed,
         )
@@ -129,12 +130,24 @@ def _with_mode(change: Change, modes: Mapping[bytes, int]) -> Change:
     return replace(change, wanted=replace(change.wanted, mode=mode))
 
 
-def _keep(history: History, target: Target, work: Work, progress: Progress) -> None:
-    """Put into history what the target loses."""
+def _contents(changes: Iterable[Change]) -> Iterator[bytes]:
+    """Yield the digest of every content that some changes take away or bring."""
+    for change in changes:
+        for entry in (change.expected, change.wanted):
+            if entry is not None and entry.kind == Kind.FILE:
+                yield entry.digest
+
+
+def _keep(
+    history: History, target: Target, work: Work, progress: Progress, stored: AbstractSet[bytes]
+) -> None:
+    """Put into history what the target loses and is not `stored`."""
+    total = len(work.plan.changes)
+    progress("keep", 0, total)
     for done, change in enumerate(work.plan.changes):
-        progress("keep", done, len(work.plan.changes))
         old = change.expected
-        if old is not None and old.kind == Kind.FILE:
+        if old is not None and old.kind == Kind.FILE and old.digest not in stored:
+            progress("keep", done, total)
             keep_live(history, target, change.path, old, work.kept)
 
 
@@ -165,18 +178,22 @@ def intent_of(work: Work, token: str) -> Intent:
 
 
 def _kept(
-    history: History, change: Change, content: Content, opened: Callable[[bytes], bytes]
+    history: History,
+    change: Change,
+    content: Content,
+    opened: Callable[[bytes], bytes],
+    stored: AbstractSet[bytes],
 ) -> Iterable[bytes]:
-    """Return what shall be at a path, after putting it into history. What is small is read once for both."""
+    """Return what shall be at a path, after putting it into history if it is not `stored`. What is small is read once for both."""
     new = change.wanted
     if new is None or new.kind != Kind.FILE:
         return ()
     if new.seal:
         sealed = b"".join(content(change.path, new))
-        if not history.has(new.digest):
+        if new.digest not in stored:
             history.put(new.digest, new.size, (sealed,))
         return (opened(sealed),)
-    if history.has(new.digest):
+    if new.digest in stored:
         return content(change.path, new)
     if new.size > SMALL:
         history.put(new.digest, new.size, content(change.path, new))

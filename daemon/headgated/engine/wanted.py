@@ -14,22 +14,12 @@ from headgated.core.environment import Environment, UndefinedPolicy
 from headgated.core.errors import DeploymentFailedError, SourceMovedError
 from headgated.core.globs import globs
 from headgated.core.layers import Layers
-from headgated.core.links import leads_out
+from headgated.core.links import changed_links, leads_out
 from headgated.core.paths import escape, join
 from headgated.core.render import Renderer
 from headgated.core.sealing import NO_SECRETS, Sealing
 from headgated.core.source import Snapshot
-from headgated.core.tree import (
-    EMPTY,
-    Directory,
-    Entry,
-    Kind,
-    Node,
-    changed_names,
-    diff,
-    lookup,
-    succeeding,
-)
+from headgated.core.tree import EMPTY, Directory, Entry, Node, changed_names, lookup, succeeding
 from headgated.effects.owner import Owner
 from headgated.effects.scan import Source
 from headgated.engine.content import Content
@@ -124,7 +114,8 @@ class WantedTree:
         """Return the source that has the file which is wanted at `path`, and the file as it is there."""
         entry = lookup(layered, path)
         for name in reversed(self._sources):
-            if isinstance(entry, Entry) and lookup(snapshots[name].tree, path) == entry:
+            tree = snapshots[name].tree
+            if isinstance(entry, Entry) and (tree is layered or lookup(tree, path) == entry):
                 return self._sources[name], entry
         raise SourceMovedError(f"cannot read {escape(path)}: it left the sources", paths=[escape(path)])
 
@@ -132,11 +123,11 @@ class WantedTree:
         """Refuse symlinks that lead out; only what changed since the last look is looked at."""
         if self._environment.policies.allow_external_symlinks:
             return
-        outside = [
+        outside = sorted(
             escape(path)
-            for path, _, entry in diff(self._links_checked, layered)
-            if entry is not None and entry.kind == Kind.SYMLINK and leads_out(path, entry.target)
-        ]
+            for path, target in changed_links(self._links_checked, layered)
+            if leads_out(path, target)
+        )
         if outside:
             raise DeploymentFailedError(
                 f"cannot deploy {outside[0]}: the symbolic link leads out of the tree",

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 
 from headgated.core.errors import HeadgateError, SourceMovedError
 from headgated.effects.history.contents import BLOCK, Contents, name
 from headgated.effects.history.database import Database
 from headgated.effects.history.pins import Pins
 
+_ASKED = 500
+"""Contents asked about at once: a few milliseconds, for which others wait."""
 _SLICE = 8
 """Pieces removed in one transaction."""
 
@@ -36,6 +39,22 @@ class Intake(Contents):
             self._pins.add(digest)
             return True
 
+    def hold(self, digests: Iterable[bytes]) -> set[bytes]:
+        """Return those that are stored: as `has` for each of many."""
+        asked, held = iter(set(digests)), set[bytes]()
+        while some := list(islice(asked, _ASKED)):
+            with self._database.read() as sql:
+                waits, pinned = self._database.outbox.get, self._pins
+                found = {one for one in some if one in pinned or waits(one) is not None}
+                rest = [one for one in some if one not in found]
+                places = ",".join("?" * len(rest))
+                rows = sql.execute(f"SELECT digest FROM contents WHERE digest IN ({places})", rest)  # noqa: S608 - question marks
+                found.update(row[0] for row in rows)
+                found -= self.wrong
+                pinned.update(found)
+            held |= found
+        return held
+
     def put(self, digest: bytes, size: int, chunks: Iterable[bytes]) -> None:
         """Store a content. One that is there already stays; one that was found to be damaged is stored anew.
 
@@ -45,6 +64,11 @@ class Intake(Contents):
         """
         if digest in self.wrong:
             self._make_way(digest)
+        if isinstance(chunks, tuple) and len(chunks) == 1 and len(chunks[0]) <= BLOCK:
+            content = chunks[0]
+            _check(digest, size, hashlib.sha256(content).digest(), len(content))
+            self._put_small(digest, content)
+            return
         blocks = _blocks(chunks)
         first, second = next(blocks, b""), next(blocks, None)
         if second is None:

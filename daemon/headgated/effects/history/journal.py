@@ -191,10 +191,12 @@ class Journal:
 
     def _require(self, changes: Iterable[Change]) -> list[bytes]:
         """Make sure that everything a deployment replaces or brings is stored; returns the digests."""
-        digests = []
-        for change in changes:
+        changes = tuple(changes)
+        digests = [digest for change in changes for digest in needed(change)]
+        held = self._contents.hold(digests)
+        for change in changes if not held.issuperset(digests) else ():
             for digest in needed(change):
-                if not self._contents.has(digest):
+                if digest not in held:
                     path = escape(change.path)
                     raise HistoryDamagedError(
                         f"cannot commit: {name(digest)}, a content of {path}, was not put into history",
@@ -202,7 +204,6 @@ class Journal:
                         hint="deploy again",
                         paths=[path],
                     )
-                digests.append(digest)
         return digests
 
 

@@ -32,6 +32,10 @@ class Pins:
         """Pin a content."""
         self._contents.add(digest)
 
+    def update(self, digests: Iterable[bytes]) -> None:
+        """Pin some contents."""
+        self._contents.update(digests)
+
     def add_tree(self, root: bytes) -> None:
         """Pin a tree with all that it refers to."""
         self._trees.add(root)

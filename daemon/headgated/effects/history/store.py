@@ -73,6 +73,10 @@ class History:
         """Tell whether a content is stored; it stays then, until the deployment that asks has committed."""
         return self._contents.has(digest)
 
+    def hold(self, digests: Iterable[bytes]) -> set[bytes]:
+        """Return which of some contents are stored; they stay then, until the deployment that asks has committed."""
+        return self._contents.hold(digests)
+
     def holds(self, digest: bytes) -> bool:
         """Tell whether a content is stored; it may go with the next collection."""
         return self._contents.stored(digest)

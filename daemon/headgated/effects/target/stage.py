@@ -134,6 +134,7 @@ class Stager:
         return _Batch(items, Files(self._acts, places, ahead=ahead))
 
     def _finish(self, batch: _Batch, syncs: Syncs) -> None:
+        before = self._done
         try:
             for item in batch.items:
                 self._path = item.change.path
@@ -143,6 +144,8 @@ class Stager:
                     self._make(item, batch.files, syncs)
         finally:
             batch.files.close()
+        if self._done > before:
+            self._progress(self._done)
 
     def _make_directory(self, temp: bytes) -> None:
         directory, name = self._site.beneath.place(temp)
@@ -155,20 +158,21 @@ class Stager:
         syncs.add(change.path, fd)
 
     def _make(self, item: _Item, files: Files, syncs: Syncs) -> None:
-        directory, name = self._site.beneath.place(item.temp)
         if item.is_file:
-            self._make_file(item, files.take(), directory, syncs)
+            self._make_file(item, files.take(), syncs)
         else:
+            directory, name = self._site.beneath.place(item.temp)
             self._acts.symlink(item.wanted.target, directory, name)
             dress_link(self._acts, directory, name, item.change.path, item.wanted, item.change.expected)
         self._done += 1
-        self._progress(self._done)
 
     def _make_unnamed(self, put: Put, unnamed: Unnamed) -> None:
         directory = self._site.beneath.directory(parent(put.path))
         fd = self._acts.create_unnamed(directory)
         try:
-            _, digest = self._fill(fd, Change(put.path, put.expected, put.wanted), put.wanted, directory)
+            _, digest = self._fill(
+                fd, Change(put.path, put.expected, put.wanted), put.wanted, parent(put.path)
+            )
         except BaseException:
             os.close(fd)
             raise
@@ -176,18 +180,18 @@ class Stager:
         self._done += 1
         self._progress(self._done)
 
-    def _make_file(self, item: _Item, fd: int, directory: int, syncs: Syncs) -> None:
+    def _make_file(self, item: _Item, fd: int, syncs: Syncs) -> None:
         try:
-            there, digest = self._fill(fd, item.change, item.wanted, directory)
+            there, digest = self._fill(fd, item.change, item.wanted, parent(item.temp))
             self._site.lens.remember(item.temp, there, digest, time.time_ns())
             syncs.add(item.change.path, fd)
         finally:
             os.close(fd)
 
-    def _fill(self, fd: int, change: Change, wanted: Entry, directory: int) -> tuple[os.stat_result, bytes]:
+    def _fill(self, fd: int, change: Change, wanted: Entry, at: bytes) -> tuple[os.stat_result, bytes]:
         """Give a new file its content and all attributes; return its stat then, and the SHA-256 of what it holds."""
         digest = self._write(fd, change, wanted)
-        replaced = self._replaced(change, directory)
+        replaced = self._replaced(change, at)
         try:
             there = dress(self._acts, fd, change.path, wanted, change.expected, replaced)
         finally:
@@ -209,11 +213,11 @@ class Stager:
             )
         return digest.digest()
 
-    def _replaced(self, change: Change, directory: int) -> int | None:
-        """Open the file whose extended attributes are carried over."""
+    def _replaced(self, change: Change, at: bytes) -> int | None:
+        """Open the file whose extended attributes are carried over; it is in the directory at `at`."""
         if change.expected is None or change.expected.kind != Kind.FILE:
             return None
-        return open_file(directory, change.path.rpartition(b"/")[2])
+        return open_file(self._site.beneath.directory(at), change.path.rpartition(b"/")[2])
 
     def _learn_times(self, fd: int, there: os.stat_result) -> os.stat_result:
         """Find out once for each device how fine its times are, so that what we wrote need not be read again."""

@@ -9,7 +9,7 @@ from concurrent.futures import wait
 from contextlib import contextmanager
 
 from headgated.core.errors import DeploymentFailedError
-from headgated.core.paths import escape, join
+from headgated.core.paths import escape, join, parent
 from headgated.core.plan import Change
 from headgated.core.steps import OWN_PREFIX, TEMPORARY, Put, RemoveDirectory, Step, Take, found_by
 from headgated.core.tree import Directory, Entry, walk
@@ -84,12 +84,16 @@ class Target:
         """
         found: dict[bytes, Entry | None] = dict.fromkeys(paths)
         special = []
+        nothing: set[bytes] = set()
         with _none_if_missing(), self._site() as site:
-            for path in found:
-                try:
-                    found[path] = entry_at(site, path)
-                except SpecialFileError:
-                    special.append(path)
+            for path in tuple(found):
+                if parent(path) not in nothing:
+                    try:
+                        found[path] = entry_at(site, path)
+                    except SpecialFileError:
+                        special.append(path)
+                if found[path] is None:  # nor is there anything below
+                    nothing.add(path)
         _refuse_special(special)
         return found
 
@@ -175,7 +179,7 @@ class Target:
         Args:
             steps: of `core.steps.steps`.
             read: gives the content of a change; it must be what `change.wanted` says.
-            progress: called with the number of files staged so far, after each.
+            progress: called with the number of files staged so far, after each, or of many after some.
             unnamed: leave nothing behind, where `prepare` said so: what is staged gets its names in `apply`, and its sync goes
                 on beside what is done until then; `apply` begins with waiting for it.
 
