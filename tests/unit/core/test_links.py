@@ -9,8 +9,10 @@ import tempfile
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.unit.core.test_tree import TREES
 
-from headgated.core.links import leads_out
+from headgated.core.links import changed_links, leads_out
+from headgated.core.tree import EMPTY, Directory, Kind, diff
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,12 @@ def test_link_that_leads_out_by_its_text_is_told(directory: bytes, target: bytes
     end = posixpath.normpath(posixpath.join(b"/root", directory, target))
     if not (end == b"/root" or end.startswith(b"/root/")):
         assert leads_out(posixpath.join(directory, b"link"), target)
+
+
+@given(TREES, TREES)
+def test_changed_links_are_those_of_the_difference(old: Directory, new: Directory) -> None:
+    found = dict(changed_links(old, new))
+    different = {path: after for path, _, after in diff(old, new) if after is not None}
+    assert found.keys() >= {path for path, entry in different.items() if entry.kind == Kind.SYMLINK}
+    assert dict(changed_links(EMPTY, new)).items() >= found.items()
+    assert list(changed_links(new, new)) == []

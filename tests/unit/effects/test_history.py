@@ -550,3 +550,24 @@ def test_tree_that_was_left_a_moment_ago_is_in_memory_still(history: History) ->
     gc.collect()
     assert held() is not None
     assert history.managed("two")[0] is held()
+
+
+def test_what_is_stored_of_many_is_held(history: History) -> None:
+    """Whether it is in the file, or on its way there."""
+    stored = [put(history, b"%d" % number) for number in range(1200)]
+    deploy(history, "d1", {b"f": b"0"})
+    waiting = put(history, b"new")
+    asked = [*stored, waiting, digest(b"never"), stored[0]]
+    assert history.hold(iter(asked)) == {*stored, waiting}
+    assert history.hold([]) == set()
+
+
+def test_what_is_held_outlasts_a_collection(history: History) -> None:
+    kept = put(history, b"kept")
+    deploy(history, "d1", {b"f": b"0"})
+    history.collect(frozenset({"d1"}))
+    history.begin("prod", "d2", TOKEN, "/target", [])
+    assert history.hold([kept]) == {kept}
+    for _ in range(2):
+        history.collect(frozenset({"d1"}))
+    assert whole(history, b"kept") == b"kept"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +35,7 @@ from headgated.core.errors import DeploymentFailedError, SourceMovedError, Targe
 from headgated.core.plan import Change
 from headgated.core.steps import Step, steps
 from headgated.effects.target import Target
+from headgated.effects.target.acts import Acts
 
 FULL: World = {
     b"f": F(b"old"),
@@ -401,3 +404,44 @@ def test_same_changes_give_the_same_steps(root: Path) -> None:
     assert steps(todo, TOKEN) == steps(reversed(todo), TOKEN)
     assert steps(todo, TOKEN) != steps(todo, "f" * 12)
     assert entry(F(b"2")) in {change.wanted for change in todo}
+
+
+class Waiting(Acts):
+    """Removes nothing before two are to be removed at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2)
+
+    def unlink(self, directory: int, name: bytes) -> None:
+        with suppress(threading.BrokenBarrierError):
+            self.both.wait(10)
+        super().unlink(directory, name)
+
+
+def test_of_many_several_are_removed_at_once(root: Path) -> None:
+    before: World = {b"d": D(), **{b"d/f%d" % number: F(b"old") for number in range(32)}}
+    build(root, before)
+    acts = Waiting()
+    target = Target(str(root), acts=acts)
+    plan = planned(target, before, {})
+    target.stage(plan, reader({}))
+    target.apply(plan)
+    assert target.finish(plan) == []
+    assert not acts.both.broken
+    assert look(root) == {}
+
+
+def test_of_many_each_that_stays_is_noted(root: Path) -> None:
+    before: World = {b"f%02d" % number: F(b"old") for number in range(40)}
+    build(root, before)
+    acts = Faulty()
+    target = Target(str(root), acts=acts)
+    plan = planned(target, before, {})
+    target.stage(plan, reader({}))
+    target.apply(plan)
+    acts.fail("unlink", errno.EIO)
+    notes = target.finish(plan)
+    assert [note.split(":")[0] for note in notes] == [
+        f"cannot remove what was replaced at f{number:02d}" for number in range(40)
+    ]
