@@ -563,11 +563,10 @@ def test_what_is_stored_of_many_is_held(history: History) -> None:
 
 
 def test_what_is_held_outlasts_a_collection(history: History) -> None:
-    kept = put(history, b"kept")
-    deploy(history, "d1", {b"f": b"0"})
-    history.collect(frozenset({"d1"}))
-    history.begin("prod", "d2", TOKEN, "/target", [])
-    assert history.hold([kept]) == {kept}
-    for _ in range(2):
-        history.collect(frozenset({"d1"}))
+    for number, content in enumerate([b"kept", b"not kept", b"between", b"now"]):
+        deploy(history, f"d{number}", {b"f": content})
+    history.begin("prod", "next", TOKEN, "/target", [])
+    assert history.hold([digest(b"kept")]) == {digest(b"kept")}
+    history.collect(frozenset({"d3"}))
     assert whole(history, b"kept") == b"kept"
+    assert not history.holds(digest(b"not kept"))
