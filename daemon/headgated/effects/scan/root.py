@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from headgated.core.source import RootState
 from headgated.effects import kernel
-from headgated.effects.scan.reading import OPEN_DIRECTORY, opened
+from headgated.effects.scan.reading import OPEN_DIRECTORY
 
 _OPEN_ROOT = OPEN_DIRECTORY & ~os.O_NOFOLLOW
 
@@ -58,39 +58,23 @@ def unavailable(error: OSError) -> Root:
     return Root(states.get(error.errno or 0, RootState.UNREADABLE), problem=error.strerror or str(error))
 
 
-@contextmanager
-def open_below(root: str, path: bytes, flags: int) -> Iterator[int]:
-    """Open `path` below `root` for reading, following no symlink below the root.
+def open_below(root: str, path: bytes, flags: int) -> int:
+    """Open `path` below `root` for reading, following no symlink below the root; return its descriptor.
+
+    By one call where the kernel follows no symlink for us, else directory by directory.
 
     Raises:
         OSError: it cannot be opened.
     """
     here = os.open(root, _OPEN_ROOT)
     try:
-        with _opened_below(here, path, flags) as descriptor:
-            yield descriptor
-    finally:
-        os.close(here)
-
-
-@contextmanager
-def _opened_below(here: int, path: bytes, flags: int) -> Iterator[int]:
-    """Open by one call where the kernel follows no symlink for us, else directory by directory."""
-    if kernel.has_openat2():
-        descriptor = kernel.open_at(here, path, flags, kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-        return
-    *directories, name = path.split(b"/")
-    here = os.dup(here)
-    try:
+        if kernel.has_openat2():
+            return kernel.open_at(here, path, flags, kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS)
+        *directories, name = path.split(b"/")
         for directory in directories:
             below = os.open(directory, OPEN_DIRECTORY, dir_fd=here)
             os.close(here)
             here = below
-        with opened(name, flags, here) as descriptor:
-            yield descriptor
+        return os.open(name, flags, dir_fd=here)
     finally:
         os.close(here)

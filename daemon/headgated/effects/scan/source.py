@@ -7,6 +7,7 @@ watcher marks everything now and then.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -103,8 +104,11 @@ class Source:
             DeploymentFailedError: it cannot be read (reason UNREADABLE).
         """
         try:
-            with open_below(self.root, path, OPEN_FILE) as descriptor:
+            descriptor = open_below(self.root, path, OPEN_FILE)
+            try:
                 yield from read_known(descriptor, entry.size, entry.digest)
+            finally:
+                os.close(descriptor)
         except MovedError:
             raise _moved(path) from None
         except OSError as error:

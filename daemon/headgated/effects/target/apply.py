@@ -135,8 +135,13 @@ class Applier:
         if not isinstance(step, Put):
             lens.forget(step.path)
             return
-        for member in step.members:
-            lens.moved(step.temp + member.path[len(step.path) :], member.path)
+        if step.wanted.kind == Kind.DIRECTORY:
+            for below in (b"", *(m.path[len(step.path) :] for m in step.members if _is_directory(m.wanted))):
+                lens.moved(step.temp + below, step.path + below)
         (staged, digest), there = self._staged[step.path], self._site.look(step.path)
         if digest is not None and there is not None and unchanged(staged, there):
             lens.remember(step.path, there, digest, time.time_ns())
+
+
+def _is_directory(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind == Kind.DIRECTORY

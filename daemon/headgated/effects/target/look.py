@@ -182,33 +182,25 @@ class Lens:
             taken_at: when `there` was taken, nanoseconds since the epoch.
         """
         if self.fine_times.get(there.st_dev) or taken_at - there.st_ctime_ns >= RACY:
-            self._keep(path, signature(there) + digest)
+            at, _, name = path.rpartition(b"/")
+            self._known.setdefault(at, {})[name] = signature(there) + digest
         else:
-            self._take(path)
+            self.forget(path)
 
     def forget(self, path: bytes) -> None:
         """Read the file at `path` anew when next asked."""
-        self._take(path)
-
-    def moved(self, old: bytes, new: bytes) -> None:
-        """Note that what was at `old` is at `new`, by a rename of a directory above it."""
-        kept = self._take(old)
-        if kept is not None:
-            self._keep(new, kept)
-
-    def _keep(self, path: bytes, kept: bytes) -> None:
-        at, _, name = path.rpartition(b"/")
-        self._known.setdefault(at, {})[name] = kept
-
-    def _take(self, path: bytes) -> bytes | None:
         at, _, name = path.rpartition(b"/")
         here = self._known.get(at)
-        if here is None:
-            return None
-        kept = here.pop(name, None)
-        if not here:
-            self._known.pop(at, None)
-        return kept
+        if here is not None:
+            here.pop(name, None)
+            if not here:
+                self._known.pop(at, None)
+
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Note that the directory at `old` is at `new`, with the files in it; those further below are not meant."""
+        here = self._known.pop(old, None)
+        if here is not None:
+            self._known[new] = here
 
     def fork(self) -> Lens:
         """Return another that knows the same."""
