@@ -59,12 +59,8 @@ def read_unmoved(directory: int, name: bytes, expected: bytes) -> Iterator[bytes
     """
     descriptor = os.open(name, OPEN_FILE, dir_fd=directory)
     try:
-        found = os.fstat(descriptor)
-        if signature(found) != expected:
-            raise MovedError
-        yield from _chunks(descriptor, found.st_size)
-        if signature(os.fstat(descriptor)) != expected:
-            raise MovedError
+        yield from _chunks(descriptor, _size_unmoved(descriptor, expected))
+        _size_unmoved(descriptor, expected)
     finally:
         os.close(descriptor)
 
@@ -78,16 +74,29 @@ def digest_unmoved(
         directory, name, expected: as `read_unmoved` has them.
         fresh: takes in the content of a small file, by digest.
     """
-    sha, dollar, nul, chunk, size = hashlib.sha256(), False, False, b"", 0
-    for chunk in read_unmoved(directory, name, expected):
-        sha.update(chunk)
-        dollar = dollar or b"$" in chunk
-        nul = nul or b"\0" in chunk
-        size += len(chunk)
+    descriptor = os.open(name, OPEN_FILE, dir_fd=directory)
+    try:
+        size = _size_unmoved(descriptor, expected)
+        first = os.read(descriptor, min(size, CHUNK))
+        sha, dollar, nul = hashlib.sha256(first), b"$" in first, b"\0" in first
+        for chunk in _chunks(descriptor, size - len(first)):
+            sha.update(chunk)
+            dollar = dollar or b"$" in chunk
+            nul = nul or b"\0" in chunk
+        _size_unmoved(descriptor, expected)
+    finally:
+        os.close(descriptor)
     digest = sha.digest()
-    if fresh is not None and size == len(chunk):
-        fresh.keep(digest, chunk)
+    if fresh is not None and len(first) == size:
+        fresh.keep(digest, first)
     return digest, dollar and not nul
+
+
+def _size_unmoved(descriptor: int, expected: bytes) -> int:
+    found = os.fstat(descriptor)
+    if signature(found) != expected:
+        raise MovedError
+    return found.st_size
 
 
 def read_known(descriptor: int, size: int, digest: bytes) -> Iterator[bytes]:
