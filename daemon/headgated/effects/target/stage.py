@@ -32,8 +32,10 @@ from headgated.effects.target.unnamed import Unnamed
 
 _TICKS = 8
 """Changes in a row, all within microseconds: a clock that ticks every millisecond cannot tell them apart."""
-_AHEAD = 32
-"""So many files are made ahead, of many; twice as many are open at most."""
+_TOGETHER = 16
+"""So many files, of many, are made by one thread while others are filled."""
+_AHEAD = 2
+"""So many threads make files at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,11 @@ class Stager:
             return
         count = len(puts) + sum(len(put.members) for put in puts)
         syncs = Syncs(self._site, dict.fromkeys(parent(put.path) for put in puts), count)
-        items, ahead = _items(puts, begun), count > FEW
+        items, ahead = _items(puts, begun), _AHEAD if count > FEW else 0
         batches: deque[_Batch] = deque()
         try:
-            while some := list(islice(items, _AHEAD if ahead else 1)):
-                batches.append(self._begin(some, ahead=ahead))
+            while some := list(islice(items, _TOGETHER if ahead else 1)):
+                batches.append(self._begin(some, ahead=ahead > 0))
                 if len(batches) > ahead:
                     self._finish(batches.popleft(), syncs)
             while batches:
