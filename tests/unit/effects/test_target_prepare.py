@@ -222,7 +222,7 @@ def test_full_disk_while_staging_leaves_nothing(small: Path, what: str) -> None:
     with pytest.raises(DeploymentFailedError) as caught:
         target.stage(plan, reader(after), told.append)
     assert caught.value.reason == "NO_SPACE"
-    assert told == list(range(1, len(told) + 1))
+    assert told == sorted(set(told))
     assert look(small) == before
     (small / "f").unlink()
     assert target.recover(plan) is False
