@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.effects.faults import Fault, Faulty
-from tests.unit.effects.world import F, World, look, planned, reader
+from tests.unit.effects.faults import DeadError, Fault, Faulty
+from tests.unit.effects.world import TOKEN, F, World, build, look, planned, reader
 
 from headgated.core.errors import DeploymentFailedError
 from headgated.effects.target import Target
@@ -87,3 +87,28 @@ def test_error_of_a_file_made_ahead_names_it(tmp_path: Path) -> None:
     with pytest.raises(DeploymentFailedError) as caught:
         target.stage(plan, reader(MANY))
     assert caught.value.paths == ("f070",)
+
+
+@pytest.mark.parametrize("at", [1, 17, 50, 150, 299])
+def test_what_a_kill_leaves_of_many_is_swept(tmp_path: Path, at: int) -> None:
+    target = Target(str(tmp_path), acts=Faulty(fault=Fault(at=at, dead=True)))
+    plan = planned(target, {}, MANY)
+    with pytest.raises(DeadError):
+        target.stage(plan, reader(MANY))
+    Target(str(tmp_path)).sweep([b""], TOKEN)
+    assert look(tmp_path) == {}
+
+
+@pytest.mark.parametrize("at", [1, 10, 50, 99])
+def test_what_a_kill_leaves_of_many_removals_is_removed_later(tmp_path: Path, at: int) -> None:
+    build(tmp_path, MANY)
+    acts = Faulty()
+    target = Target(str(tmp_path), acts=acts)
+    plan = planned(target, MANY, {})
+    target.stage(plan, reader({}))
+    target.apply(plan)
+    acts.fault = Fault(len(acts.log) + at, dead=True)
+    with pytest.raises(DeadError):
+        target.finish(plan)
+    assert Target(str(tmp_path)).recover(plan) is True
+    assert look(tmp_path) == {}
