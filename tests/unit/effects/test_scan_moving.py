@@ -13,7 +13,9 @@ from tests.unit.effects.intruder import before_open, opens
 from tests.unit.effects.scanning import content, entry, faults, good, let_age, marked, paths, sha
 
 from headgated.effects.scan import ScanLimits, Source
-from headgated.effects.scan.reading import is_racy
+from headgated.effects.scan.known import Known
+from headgated.effects.scan.reading import OPEN_DIRECTORY, is_racy, opened
+from headgated.effects.scan.sweep import Sweep
 
 
 @pytest.fixture
@@ -180,3 +182,30 @@ def test_file_with_a_time_to_come_is_read_again_each_time(root: Path) -> None:
     assert is_racy(found, found.st_ctime_ns - 10**12)
     assert is_racy(found, found.st_ctime_ns)
     assert not is_racy(found, found.st_ctime_ns + 3 * 10**9)
+
+
+@pytest.mark.parametrize("rule", ["*.tmp", "*.tmp/"])
+def test_ignored_names_may_go_while_they_are_looked_at(root: Path, rule: str) -> None:
+    """Between being listed and being looked at: nobody asked for them."""
+    (root / ".headgateignore").write_text(rule + "\n")
+    (root / "x.tmp").mkdir()
+    sweep = Sweep(ScanLimits())
+    with (
+        opened(os.fsencode(root), OPEN_DIRECTORY) as directory,
+        before_open(b".headgateignore", (root / "x.tmp").rmdir),
+    ):
+        known = sweep.run(directory, Known(), {})
+    assert sweep.moved == []
+    assert not known.faults
+    assert known.directory.children.keys() == {b"file", b"other"}
+
+
+def test_other_names_may_not(root: Path) -> None:
+    (root / ".headgateignore").write_text("*.tmp\n")
+    sweep = Sweep(ScanLimits())
+    with (
+        opened(os.fsencode(root), OPEN_DIRECTORY) as directory,
+        before_open(b".headgateignore", (root / "other").unlink),
+    ):
+        sweep.run(directory, Known(), {})
+    assert sweep.moved == [b"other"]

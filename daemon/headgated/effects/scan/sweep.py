@@ -111,7 +111,10 @@ class Sweep:
             try:
                 found = look(here, name)
             except OSError as error:
-                self._failed(name, below, error, draft)
+                if any(rules.ignores(below, is_directory=either) for either in (False, True)):
+                    ignored.add(name)  # comes and goes as it likes
+                else:
+                    self._failed(name, below, error, draft)
                 continue
             is_directory = stat.S_ISDIR(found.st_mode)
             if rules.ignores(below, is_directory=is_directory):
