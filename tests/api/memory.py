@@ -19,7 +19,7 @@ from headgated.core.errors import AlreadyExistsError, ConflictError, NotFoundErr
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
 from headgated.core.tree import Entry, Kind
 from headgated.effects.history import Collected
-from headgated.engine.control import Control
+from headgated.engine.control import Audited, Control
 from headgated.engine.events import EventHub
 from headgated.engine.views import (
     EnvironmentView,
@@ -162,23 +162,27 @@ class MemoryControl(Control):
         await self._enter("resume", name, caller, request_id)
         return self.put(replace(self._view(name).environment, pause=None, hold=None, halt=None))
 
-    async def deploy(self, order: DeployOrder, caller: Caller) -> ConfigDeployment:
+    async def deploy(self, order: DeployOrder, caller: Caller, audited: Audited) -> ConfigDeployment:
+        await asyncio.to_thread(audited)
         await self._enter("deploy", order, caller)
         return self.tell(deployment(len(self.deployments) + 1, order.environment, deployed_by=caller.user))
 
-    async def rollback(self, order: RollbackOrder, caller: Caller) -> ConfigDeployment:
+    async def rollback(self, order: RollbackOrder, caller: Caller, audited: Audited) -> ConfigDeployment:
+        await asyncio.to_thread(audited)
         await self._enter("rollback", order, caller)
         return self.tell(
             deployment(len(self.deployments) + 1, kind=DeploymentKind.ROLLBACK, deployed_by=caller.user)
         )
 
-    async def restore(self, order: RestoreOrder, caller: Caller) -> ConfigDeployment:
+    async def restore(self, order: RestoreOrder, caller: Caller, audited: Audited) -> ConfigDeployment:
+        await asyncio.to_thread(audited)
         await self._enter("restore", order, caller)
         return self.tell(
             deployment(len(self.deployments) + 1, kind=DeploymentKind.RESTORE, deployed_by=caller.user)
         )
 
-    async def adopt(self, order: AdoptOrder, caller: Caller) -> ConfigDeployment:
+    async def adopt(self, order: AdoptOrder, caller: Caller, audited: Audited) -> ConfigDeployment:
+        await asyncio.to_thread(audited)
         await self._enter("adopt", order, caller)
         return self.tell(
             deployment(len(self.deployments) + 1, kind=DeploymentKind.ADOPT, deployed_by=caller.user)

@@ -141,12 +141,14 @@ async def test_request_that_cannot_be_right_is_written_too(filled: Served) -> No
     assert entries(filled)[-1]["outcome"]["code"] == "INVALID_ARGUMENT"
 
 
-async def test_nothing_is_changed_while_the_log_cannot_be_written(filled: Served) -> None:
+@pytest.mark.parametrize("method", sorted(CHANGES))
+async def test_nothing_is_changed_while_the_log_cannot_be_written(filled: Served, method: str) -> None:
+    """An order begins beside its line, and finds out by itself that there is none."""
     filled.audit.close()
-    error = await outcome(raw_call(filled, "DeploymentService/Deploy", b"\n\x03web"))
+    error = await outcome(raw_call(filled, method, VALID[method].SerializeToString()))
     assert error is not None
     assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert not any(asked[0] == "deploy" for asked in filled.control.asked)
+    assert filled.control.asked == []
     assert [problem.reason for problem in filled.control.problems] == ["AUDIT_NOT_WRITABLE"]
     assert await outcome(raw_call(filled, "EnvironmentService/GetEnvironment", b"\n\x03web")) is None
 

@@ -24,6 +24,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -48,6 +49,7 @@ from headgated.core.config import SecretSettings, Settings
 from headgated.core.deployment import ConfigDeployment, DeploymentStatus
 from headgated.core.environment import Policies, Strategy
 from headgated.core.errors import RefusedError
+from headgated.core.orders import Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
 from headgated.effects.target import Target
 from headgated.engine.deployer import ConfigurationDeployer
 
@@ -170,12 +172,23 @@ def choose(
     chance = rng.random()
     if world.states and chance < 0.2:
         newest = world.states[-1]
-        return "rollback", newest.before, lambda: deployer.rollback_deployment(newest.deployment_id)
+        return "rollback", newest.before, lambda: asked(deployer, RollbackOrder(newest.deployment_id))
     if world.states and chance < 0.35:
         some = rng.choice(world.states)
-        return "restore", some.after, lambda: deployer.restore_deployment(some.deployment_id)
+        return "restore", some.after, lambda: asked(deployer, RestoreOrder(some.deployment_id))
     world.shuffle(rng)
-    return "deploy", wanted(world, before), lambda: deployer.deploy_configuration("web")
+    return "deploy", wanted(world, before), lambda: asked(deployer, DeployOrder("web"))
+
+
+def asked(deployer: ConfigurationDeployer, order: Order) -> ConfigDeployment:
+    """Carry an order out while it is recorded, as the daemon does."""
+    job = deployer.jobs.accept(order, Caller("somebody"))
+    recording = threading.Thread(target=deployer.jobs.record, args=(job,))
+    recording.start()
+    try:
+        return deployer.jobs.run(job)
+    finally:
+        recording.join()
 
 
 def wanted(world: World, before: Picture) -> Picture:

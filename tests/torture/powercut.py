@@ -38,13 +38,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.torture.followed import MARKS, Followed
-from tests.torture.killing import FAST, World, wanted
+from tests.torture.killing import FAST, World, asked, wanted
 from tests.torture.recorded import read, record
 from tests.torture.trees import Picture, differences, leftovers, picture
 from tests.torture.unsynced import Change, Image, Node, Survivors, Write, image, load, make
 
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
 from headgated.core.environment import Strategy
+from headgated.core.orders import DeployOrder, RollbackOrder
 from headgated.engine.deployer import ConfigurationDeployer
 
 ROOT = Path(__file__).parents[2]
@@ -92,9 +93,9 @@ def act(home: Path, strategy: Strategy) -> None:
     """Deploy and roll back: what is recorded."""
     with World(home, strategy).open() as deployer:
         _say("deploy")
-        deployed = deployer.deploy_configuration("web")
+        deployed = asked(deployer, DeployOrder("web"))
         _say("deployed")
-        deployer.rollback_deployment(deployed.deployment_id)
+        asked(deployer, RollbackOrder(deployed.deployment_id))
         _say("rolled back")
 
 

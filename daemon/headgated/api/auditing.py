@@ -1,9 +1,10 @@
 """Writes down who asked for what, before it is done, and what came of it.
 
 A call that may change something is on disk before it begins ("asked"), or it does not begin; what came of it follows ("answered", with the
-number of the first). Calls that are refused for want of a role are one line ("refused"), reads too; of somebody who is refused all the time
-only some are written, with how many were not: by the next refusal that is written, or seconds later by a line of its own, at the latest when the
-daemon stops. No value of a variable is ever written, nor any text of a request besides those named below.
+number of the first). An order begins beside its line, and waits for it itself before anything comes of it (`audited`). Calls that are refused for
+want of a role are one line ("refused"), reads too; of somebody who is refused all the time only some are written, with how many were not: by the
+next refusal that is written, or seconds later by a line of its own, at the latest when the daemon stops. No value of a variable is ever written, nor
+any text of a request besides those named below.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -22,17 +26,28 @@ from headgated.api.methods import environment_of
 from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.orders import Caller
 from headgated.effects.audit_log import AuditLog
+from headgated.engine.pool import Task
 from headgated.engine.views import Problem
 
 T = TypeVar("T")
 
 _log = logging.getLogger("headgated.audit")
+_line: ContextVar[Future[int]] = ContextVar("the line of the audit log on the call that is answered")
 _WORDS = ("reason", "on_behalf_of", "request_id")
 _WORD = 1000
 _MESSAGE = 500
 _BURST, _PER_SECOND, _USERS, _PENDING = 20.0, 0.2, 1000, 200
 _A_LITTLE = 0.1
 """Seconds after which, at the earliest, is looked whether a line may be written: so that no rounding makes it once more in vain."""
+
+
+def audited() -> Callable[[], object]:
+    """Return what waits, in a thread, until the line on the call that is being answered is on disk; it raises UnavailableError where that cannot be.
+
+    Raises:
+        LookupError: there is no such line.
+    """
+    return _line.get().result
 
 
 class Auditor:
@@ -53,24 +68,36 @@ class Auditor:
         self._patience: dict[str, _Patience] = {}
         self._pending: set[asyncio.Task[None]] = set()
 
-    async def carry_out(self, caller: Caller, method: str, request: object, work: Awaitable[T]) -> T:
+    async def carry_out(
+        self, caller: Caller, method: str, request: object, work: Awaitable[T], *, beside: bool = False
+    ) -> T:
         """Do `work` between two lines of the log.
+
+        Args:
+            caller: who asks.
+            method: for what.
+            request: with what.
+            work: what is done then.
+            beside: `work` waits for the first line itself (`audited`).
 
         Raises:
             UnavailableError: AUDIT_NOT_WRITABLE, nothing was begun.
         """
+        line = self._begin_line({"phase": "asked", **_call(caller, method, request)}, sync=True)
         try:
-            asked = await self._write({"phase": "asked", **_call(caller, method, request)}, sync=True)
+            if not beside:
+                await self._end_line(line)
         except BaseException:
             if asyncio.iscoroutine(work):
                 work.close()
             raise
+        _line.set(line)
         try:
             answer = await work
         except BaseException as error:
-            await self._answered(asked, _failure(error))
+            await self._answered(await self._end_line(line), _failure(error))
             raise
-        await self._answered(asked, _success(answer))
+        await self._answered(await self._end_line(line), _success(answer))
         return answer
 
     def refused(self, caller: Caller, method: str, request: object, error: HeadgateError) -> None:
@@ -139,13 +166,21 @@ class Auditor:
 
     async def _note(self, entry: dict[str, Any]) -> None:
         try:
-            await self._write(entry, sync=False)
+            await self._end_line(self._begin_line(entry, sync=False))
         except UnavailableError as error:
             _log.error("not in the audit log: %s (%s)", entry, error.message)
 
-    async def _write(self, entry: dict[str, Any], *, sync: bool) -> int:
+    def _begin_line(self, entry: dict[str, Any], *, sync: bool) -> Future[int]:
+        """Write a line in a thread; what is returned may be waited for by other threads, too."""
+        line: Future[int] = Future()
+        write = Task(line, partial(self._log.append, entry, sync=sync))
+        _ = asyncio.get_running_loop().run_in_executor(None, write.carry_out)
+        return line
+
+    async def _end_line(self, line: Future[int]) -> int:
+        """Return the number of a line when it is written."""
         try:
-            number = await asyncio.to_thread(self._log.append, entry, sync=sync)
+            number = await asyncio.wrap_future(line)
         except UnavailableError as error:
             self._tell(Problem(error.reason, error.message, error.hint))
             raise

@@ -69,6 +69,7 @@ class Guard:
         handle: Any = handler.unary_unary
         reads = method.rpartition("/")[2].startswith(_READS)
         changes = method not in RULES or RULES[method].changes
+        beside = method in RULES and RULES[method].order
 
         async def answer(raw: bytes, context: Context) -> bytes:
             try:
@@ -78,7 +79,7 @@ class Guard:
                     self._admit(caller, method, request)
                     work = handle(request, context)
                     if changes:
-                        work = self._audit.carry_out(caller, method, request, work)
+                        work = self._audit.carry_out(caller, method, request, work, beside=beside)
                     return _sendable(await (work if reads else self._calls.change(work)))
             except (asyncio.CancelledError, grpc.aio.BaseError):
                 raise

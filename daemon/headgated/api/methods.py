@@ -35,6 +35,8 @@ class Rule:
     """Returns, of a request, the environments on which the role has to hold; none: anywhere. None: on the daemon as a whole."""
     changes: bool = False
     """It may change something, so it is audited."""
+    order: bool = False
+    """It asks for a deployment, which waits by itself for its line of the audit log (`auditing.audited`)."""
 
 
 def environment_of(deployment_id: str) -> str:
@@ -91,11 +93,11 @@ RULES: dict[str, Rule] = {
     _ENVIRONMENTS + "ResumeEnvironment": Rule("resume the environment", _DEPLOYER, _name, changes=True),
     _ENVIRONMENTS + "PauseEnvironment": Rule("pause the environment", _DEPLOYER, _name, changes=True),
     _ENVIRONMENTS + "WatchEnvironments": Rule("watch environments", _READER, _name),
-    _DEPLOYMENTS + "Deploy": Rule("deploy", _DEPLOYER, _environment, changes=True),
+    _DEPLOYMENTS + "Deploy": Rule("deploy", _DEPLOYER, _environment, changes=True, order=True),
     _DEPLOYMENTS + "PlanDeployment": Rule("plan a deployment", _DEPLOYER, _environment),
-    _DEPLOYMENTS + "Rollback": Rule("roll back", _DEPLOYER, _deployment, changes=True),
-    _DEPLOYMENTS + "Restore": Rule("restore", _DEPLOYER, _deployment, changes=True),
-    _DEPLOYMENTS + "AdoptDrift": Rule("adopt drift", _DEPLOYER, _environment, changes=True),
+    _DEPLOYMENTS + "Rollback": Rule("roll back", _DEPLOYER, _deployment, changes=True, order=True),
+    _DEPLOYMENTS + "Restore": Rule("restore", _DEPLOYER, _deployment, changes=True, order=True),
+    _DEPLOYMENTS + "AdoptDrift": Rule("adopt drift", _DEPLOYER, _environment, changes=True, order=True),
     _DEPLOYMENTS + "GetDeployment": Rule("get the deployment", _READER, _deployment),
     _DEPLOYMENTS + "ListDeployments": Rule("list deployments", _READER, _environment),
     _DEPLOYMENTS + "CancelDeployment": Rule("cancel the deployment", _DEPLOYER, _deployment, changes=True),

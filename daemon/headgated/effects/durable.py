@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from headgated.core.errors import UnavailableError
@@ -24,8 +25,18 @@ _ROOM = 64
 """Blocks, and files."""
 
 
+def at_once() -> None:
+    """There is nothing to wait for."""
+
+
 def write_durable(
-    directory: Path, name: str, data: bytes, *, mode: int = 0o600, replace: bool = True
+    directory: Path,
+    name: str,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    replace: bool = True,
+    after: Callable[[], object] = at_once,
 ) -> None:
     """Write a file so that a crash or power cut leaves the old one or the new one, whole.
 
@@ -35,6 +46,8 @@ def write_durable(
         data: all of its content.
         mode: its permission bits, whatever the umask.
         replace: False: there must be no file of that name.
+        after: waits for what has to be on disk before the file gets its name; called when the file's bytes are. What it raises
+            leaves nothing behind.
 
     Raises:
         FileExistsError: there is one, and it may not be replaced.
@@ -44,6 +57,7 @@ def write_durable(
     try:
         try:
             _write_synced(temporary, data, mode)
+            after()
             if replace:
                 os.rename(temporary, directory / name)
             else:

@@ -79,6 +79,7 @@ def take_over(history: History, target: Target, work: Work, progress: Progress) 
         if before is not None and before.kind == Kind.FILE:
             history.has(before.digest)  # It stays until this is committed to.
     progress("record", 0, len(changes))
+    work.recorded()
     history.commit(intent_of(work, secrets.token_hex(6)))
     return ()
 

@@ -38,6 +38,8 @@ from headgated.engine.views import EnvironmentView, PlanView, StatusView
 
 log = logging.getLogger("headgated.control")
 
+Audited = Callable[[], object]
+"""Waits until the line of the audit log on an order is on disk; raises what it cannot be written for."""
 _NEVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -195,21 +197,21 @@ class Control:
         self._fleet.nudge(name)
         return await self.get_environment(name)
 
-    async def deploy(self, order: DeployOrder, caller: Caller) -> ConfigDeployment:
+    async def deploy(self, order: DeployOrder, caller: Caller, audited: Audited) -> ConfigDeployment:
         """Accept a deployment; returns it in PENDING."""
-        return await self._accept("deploy", order, caller)
+        return await self._accept("deploy", order, caller, audited)
 
-    async def rollback(self, order: RollbackOrder, caller: Caller) -> ConfigDeployment:
+    async def rollback(self, order: RollbackOrder, caller: Caller, audited: Audited) -> ConfigDeployment:
         """Accept a rollback; returns it in PENDING."""
-        return await self._accept("roll back", order, caller)
+        return await self._accept("roll back", order, caller, audited)
 
-    async def restore(self, order: RestoreOrder, caller: Caller) -> ConfigDeployment:
+    async def restore(self, order: RestoreOrder, caller: Caller, audited: Audited) -> ConfigDeployment:
         """Accept a return to an older state; returns it in PENDING."""
-        return await self._accept("restore", order, caller)
+        return await self._accept("restore", order, caller, audited)
 
-    async def adopt(self, order: AdoptOrder, caller: Caller) -> ConfigDeployment:
+    async def adopt(self, order: AdoptOrder, caller: Caller, audited: Audited) -> ConfigDeployment:
         """Accept that edits at a target are taken over; returns it in PENDING."""
-        return await self._accept("adopt", order, caller)
+        return await self._accept("adopt", order, caller, audited)
 
     async def cancel(self, deployment_id: str, caller: Caller, *, request_id: str = "") -> ConfigDeployment:
         """Take a deployment back that has not changed anything yet."""
@@ -313,16 +315,29 @@ class Control:
             with contextlib.suppress(ValueError):
                 pieces.close()
 
-    async def _accept(self, verb: str, order: Order, caller: Caller) -> ConfigDeployment:
-        """Give an order an id and queue it. Orders of one environment are queued in the order of their sequences."""
-        environment = await self._fleet.run(self._environment_of, order)
-        accepted: list[Job] = []
+    async def _accept(self, verb: str, order: Order, caller: Caller, audited: Audited) -> ConfigDeployment:
+        """Give an order an id, and begin to carry it out or queue it; it is on disk when this returns.
 
-        def prepare() -> str:
-            accepted.append(self._deployer.jobs.prepare(order, caller))
-            return accepted[0].record.deployment_id
+        Orders of one environment are queued in the order of their sequences.
+        """
+        jobs, accepted, waiting = self._deployer.jobs, list[Job](), list[Job]()
 
-        deployment_id = await self._once(environment, order.request_id, verb, order, prepare, accepted)
+        def accept() -> str:
+            job = jobs.accept(order, caller)
+            begun = self._fleet.begin(job)
+            try:
+                jobs.record(job, audited)
+            except BaseException:
+                if not begun:
+                    jobs.discard(job)
+                raise
+            accepted.append(job)
+            if not begun:
+                waiting.append(job)
+            return job.record.deployment_id
+
+        environment = self._environment_of(order)
+        deployment_id = await self._once(environment, order.request_id, verb, order, accept, waiting)
         # As it was accepted: by now the worker may have begun, and the answer is PENDING.
         return accepted[0].record if accepted else await self.get_deployment(deployment_id)
 
@@ -333,7 +348,7 @@ class Control:
         verb: str,
         request: object,
         action: Callable[[], str],
-        accepted: Sequence[Job] = (),
+        waiting: Sequence[Job] = (),
         *,
         before: Callable[[], Awaitable[None]] | None = None,
         after: Callable[[str], None] | None = None,
@@ -359,7 +374,7 @@ class Control:
                     answer = await self._fleet.run(act)
                 if after is not None:
                     after(answer)
-                for job in accepted:
+                for job in waiting:
                     self._fleet.submit(job)
                 return answer
 
@@ -376,7 +391,7 @@ class Control:
     def _environment_of(self, order: Order) -> str:
         if isinstance(order, DeployOrder | AdoptOrder):
             return self._deployer.get_environment_config(order.environment).name
-        return self._deployer.get_deployment_status(order.deployment_id).environment
+        return self._deployer.ledger.environment_of(order.deployment_id)
 
     def _known(self, environment: str) -> None:
         """Refuse a name that neither an environment nor any record has."""

@@ -34,6 +34,7 @@ from headgated.core.masking import SecretNames
 from headgated.core.plan import Change, Plan
 from headgated.core.report import changes_of, version_of
 from headgated.core.tree import Directory, Entry
+from headgated.effects.durable import at_once
 from headgated.effects.history import History
 from headgated.effects.known_secrets import hide
 from headgated.engine.adoption import rejected_by, take_over
@@ -54,7 +55,7 @@ log = logging.getLogger("headgated.deploy")
 FEW = 32
 """Of no more changes than these no progress is told by auto-sync: they are done before anybody could look."""
 NOT_SHOWN = "(not shown: it may hold secrets that have changed since and are not known any more)"
-UNFINISHED = frozenset({"UNDO_FAILED", "STATE_NOT_WRITABLE"})
+UNFINISHED = frozenset({"UNDO_FAILED", "STATE_NOT_WRITABLE", "AUDIT_NOT_WRITABLE"})
 """Reasons after which history may hold an intent that has to be brought to its end before anything else."""
 
 
@@ -128,8 +129,8 @@ class Deploying:
         self._checking, self._following, self._masking = checking, following, masking
         self._leftovers = leftovers
 
-    def start(self, runtime: Runtime, record: ConfigDeployment) -> ConfigDeployment:
-        """Begin to work on a record.
+    def start(self, runtime: Runtime, record: ConfigDeployment, *, quietly: bool = False) -> ConfigDeployment:
+        """Begin to work on a record; that somebody asked for it is told at once, unless quietly.
 
         One that another overtook gets a new sequence: sequences tell in which order deployments came to the target, and whatever
         is undone is undone by them.
@@ -141,7 +142,7 @@ class Deploying:
         record = lifecycle.start(record, utc_now())
         runtime.running, runtime.steps = record, ()
         self._ledger.update(record)
-        if record.trigger == Trigger.REQUEST:
+        if record.trigger == Trigger.REQUEST and not quietly:
             self.tell(runtime.name)
         return record
 
@@ -170,8 +171,13 @@ class Deploying:
         *,
         cancelled: threading.Event | None = None,
         hold: Hold | None = None,
+        recorded: Callable[[], object] = at_once,
     ) -> ConfigDeployment:
-        """Apply a plan for a record in progress; returns the record as SUCCESS, saved."""
+        """Apply a plan for a record in progress; returns the record as SUCCESS, saved.
+
+        Args:
+            recorded: waits until it is on disk who asked for this.
+        """
         plan, managed = planned.plan, runtime.managed
         record = replace(record, config_version=version_of(plan.result), changes=changes_of(plan, managed))
 
@@ -199,6 +205,7 @@ class Deploying:
             kept=planned.kept,
             modes=planned.modes,
             whole=whole,
+            recorded=recorded,
         )
         checks = planned.wanted is not None and environment.policies.checks
         notes = self._perform(runtime, environment, work, progress, check if checks else None)
@@ -398,7 +405,7 @@ class Deploying:
         """Finish a deployment that a crash cut off after it was applied, its hold included."""
         environment = self._environments.get(record.environment)
         undone = record.rollback_info.undone if record.rollback_info is not None else ()
-        hold = self.hold_of(record, undone) if undone else None
+        hold = hold_of(record, map(self._history.changes, undone)) if undone else None
         if record.kind == DeploymentKind.ADOPT:
             hold = adoption_hold(environment, record, self._history.changes(record.deployment_id), None)
         self._note_success(environment, None, hold)
@@ -421,11 +428,6 @@ class Deploying:
             self._following.take_back(runtime, environment, record, why)
         finally:
             self.stop(runtime)
-
-    def hold_of(self, record: ConfigDeployment, newest_first: Sequence[str]) -> Hold | None:
-        """Return the hold that undoing these deployments places; None where they changed nothing."""
-        refused = rejected(self._history.changes(deployment_id) for deployment_id in newest_first)
-        return Hold(record.deployment_id, utc_now(), refused) if refused else None
 
     def _note_success(self, environment: Environment, wanted: Wanted | None, hold: Hold | None) -> None:
         """Save what a success means for the environment: a new or lifted hold, no halt, what the sources were."""
@@ -510,6 +512,12 @@ def stop_if_cancelled(runtime: Runtime, cancelled: threading.Event | None) -> No
             reason="INTERRUPTED",
             hint="ask for it again when the daemon is back; auto-sync does so by itself",
         )
+
+
+def hold_of(record: ConfigDeployment, newest_first: Iterable[Sequence[Change]]) -> Hold | None:
+    """Return the hold that undoing these changes places; None where there are none."""
+    refused = rejected(newest_first)
+    return Hold(record.deployment_id, utc_now(), refused) if refused else None
 
 
 def adoption_hold(

@@ -6,6 +6,9 @@ the change can be undone or finished from what lies on disk:
     make sure of room -> prepare -> keep in history what goes -> stage beside the target, keeping what comes (-> check) -> COMMIT (synced)
             -> rename into place -> remove what was replaced (-> record -> mark as applied)
 
+What somebody asked for waits in between, at the latest before it renames, until its record is on disk, and before that the line of the
+audit log (`Work.recorded`): nothing that others see is done before. An intent without a record is undone like any other.
+
 With strategy atomic the same steps are carried out in a second directory while staging, and renaming into place is one exchange
 of the two (`effects.target.whole`).
 
@@ -27,6 +30,7 @@ from headgated.core.paths import parent
 from headgated.core.plan import Change, Plan
 from headgated.core.steps import steps
 from headgated.core.tree import Directory, Entry, Kind
+from headgated.effects.durable import at_once
 from headgated.effects.history import History
 from headgated.effects.records import encode_deployment
 from headgated.effects.target import Target
@@ -60,6 +64,8 @@ class Work:
     """What new files get, by path, whose mode is not ours to say afterwards."""
     whole: bool = False
     """Exchange the whole directory (strategy atomic) instead of file by file."""
+    recorded: Callable[[], object] = at_once
+    """Waits until it is on disk who asked for this; what it raises ends the deployment."""
 
 
 def execute(
@@ -89,6 +95,7 @@ def execute(
     changes, deployment_id = plan.changes, record.deployment_id
     token = secrets.token_hex(6)
     if not changes:
+        work.recorded()
         history.commit(intent_of(work, token))
         return ()
     what = steps([_with_mode(change, work.modes) for change in changes], token)
@@ -96,7 +103,9 @@ def execute(
     total = len(changes)
     way = target.whole(token) if work.whole else target
     progress("stage", 0, total)
-    unnamed = way.prepare(changes, history.make_sure_of_room(changes, plan.result))
+    unnamed = way.prepare(changes, history.make_sure_of_room(changes, plan.result), work.recorded)
+    if check is not None or not unnamed:
+        work.recorded()
     history.begin(record.environment, deployment_id, token, work.target_path, () if unnamed else directories)
     try:
         stored = history.hold(_contents(changes))
@@ -111,6 +120,7 @@ def execute(
             work = replace(work, record=check())
         progress("apply", 0, total)
         history.commit(intent_of(work, token))
+        work.recorded()
     except BaseException:
         _give_up(history, target, directories, token, deployment_id)
         raise

@@ -155,6 +155,19 @@ class Fleet:
         """Queue an order with its environment's worker."""
         self._workers[job.record.environment].submit(job)
 
+    def begin(self, job: Job) -> bool:
+        """Have an order carried out now, if its environment does nothing else; tell whether it is. Callable from any thread."""
+        name = job.record.environment
+        worker = self._workers.get(name)
+        if worker is None or not worker.take_turn_for(job):
+            return False
+        try:
+            self._pool.submit(self.vigil.watched(worker.carry_out_at_once, f"order for {name}"), job)
+        except RuntimeError:  # The pool is closed: the daemon stops.
+            worker.end_turn()
+            return False
+        return True
+
     def withdraw(self, environment: str, deployment_id: str) -> Job | None:
         """Take an order that waits for its turn out of the queue; whoever does so records it."""
         worker = self._workers.get(environment)

@@ -32,7 +32,7 @@ from headgated.core.tree import Directory, Kind
 from headgated.effects.history import History
 from headgated.effects.rehearsal import list_of_changes, make_passable, write_changes
 from headgated.engine.checking import values_of
-from headgated.engine.deploying import Deploying, told_error
+from headgated.engine.deploying import Deploying, hold_of, told_error
 from headgated.engine.ledger import Ledger, failed
 from headgated.engine.means import Means
 from headgated.engine.planning import Planning, again_when_moved
@@ -252,13 +252,14 @@ class Following:
     def _undo(
         self, runtime: Runtime, environment: Environment, undo: ConfigDeployment, name: str, before: Directory
     ) -> ConfigDeployment:
-        planned = self._planning.plan_undo(runtime, environment, (name,), before)
+        changes = [self._history.changes(name)]
+        planned = self._planning.plan_undo(runtime, environment, changes, before)
         return self._deploying.carry_out(
             runtime,
             environment,
             undo,
             planned,
-            hold=self._deploying.hold_of(undo, (name,)),
+            hold=hold_of(undo, changes),
         )
 
     def _begin(

@@ -1,14 +1,22 @@
 """Accepts orders and finds out what they mean: a deployment, a rollback, a restore, an adoption.
 
 What can be refused is refused at once, before anything has an id; the rest is planned when its turn comes and carried out by
-`deploying`.
+`deploying`. What comes to the disk, in this order:
+
+    the line of the audit log, beside it the bytes of the record -> the record's name (-> the answer to who asked)
+    beside all that: planning, staging, the intent (COMMIT, see `execution`)
+            -> when both are there, the change at the target
+
+So an order may be carried out while it is recorded (`accept`, then `run` beside `record`). Where it cannot be put on disk nothing has
+changed, and there never was such a deployment.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +41,7 @@ from headgated.core.errors import (
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
 from headgated.core.tree import Directory
 from headgated.core.undo import check_reached, check_undoable, collected, standing_after
+from headgated.effects.durable import at_once
 from headgated.effects.history import History
 from headgated.engine.adoption import NOT_DRIFTED, asked_paths, plan_adoption
 from headgated.engine.content import from_history
@@ -41,7 +50,9 @@ from headgated.engine.deploying import (
     adoption_hold,
     cancelled_error,
     check_usable,
+    hold_of,
     stop_if_cancelled,
+    told_error,
 )
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal
 from headgated.engine.environments import Environments
@@ -60,6 +71,8 @@ class Job:
     record: ConfigDeployment
     order: Order
     cancelled: threading.Event = field(default_factory=threading.Event)
+    recorded: Future[None] = field(default_factory=Future)
+    """Whether it is on disk: done when it is, or when it cannot be put there."""
 
 
 class Jobs:
@@ -84,7 +97,21 @@ class Jobs:
         self._deploying = deploying
 
     def prepare(self, order: Order, caller: Caller) -> Job:
-        """Accept an order: check what can be checked now, and give it an id and a record in PENDING.
+        """Accept an order and put it on disk.
+
+        Raises:
+            NotFoundError, InvalidRequestError, RefusedError, ConflictError, UnavailableError: nothing was begun.
+        """
+        job = self.accept(order, caller)
+        try:
+            self.record(job)
+        except BaseException:
+            self.discard(job)
+            raise
+        return job
+
+    def accept(self, order: Order, caller: Caller) -> Job:
+        """Accept an order: check what can be checked now, and give it an id. Nothing is on disk yet.
 
         Raises:
             NotFoundError, InvalidRequestError, RefusedError, ConflictError: nothing was begun.
@@ -115,11 +142,36 @@ class Jobs:
             on_behalf_of=order.on_behalf_of,
             config_files=_named(order),
         )
-        runtime.sequence = max(runtime.sequence, record.sequence)
         if isinstance(order, DeployOrder) and order.confirm_within:
             record = replace(record, confirm_within=order.confirm_within)
-            self._ledger.keep(record)
+            self._ledger.update(record)
         return Job(record, order)
+
+    def record(self, job: Job, after: Callable[[], object] = at_once) -> None:
+        """Put what was accepted on disk, in PENDING.
+
+        Args:
+            job: what was accepted; it may run already.
+            after: waits for what has to be on disk before the record is seen.
+
+        Raises:
+            UnavailableError: STATE_NOT_WRITABLE; to be discarded, unless it runs already. Whatever else `after` raises.
+        """
+        runtime = self._runtimes[job.record.environment]
+        try:
+            self._ledger.create(job.record, after)
+        except BaseException as error:
+            job.recorded.set_exception(error)
+            raise
+        runtime.sequence = max(runtime.sequence, job.record.sequence)
+        job.recorded.set_result(None)
+        running = runtime.running
+        if running is not None and running.deployment_id == job.record.deployment_id:
+            self._deploying.tell(runtime.name)
+
+    def discard(self, job: Job) -> None:
+        """Forget what was accepted, could not be put on disk, and does not run."""
+        self._ledger.discard(job.record)
 
     def run(self, job: Job, *, loose: bool = False) -> ConfigDeployment:
         """Carry out what `prepare` accepted; returns its finished record.
@@ -132,13 +184,16 @@ class Jobs:
         """
         runtime = self._runtimes[job.record.environment]
         with runtime.lock:
-            record = self._deploying.start(runtime, job.record)
+            record = self._deploying.start(runtime, job.record, quietly=not job.recorded.done())
             try:
                 stop_if_cancelled(runtime, job.cancelled)
                 return again_when_moved(lambda: self._attempt(runtime, job, record, loose=loose))
             except SavedError:
                 raise  # Saved, with the rollback that took it back.
             except Exception as error:
+                if job.recorded.exception() is not None:
+                    self._ledger.discard(record)
+                    raise told_error(error) from error
                 raise self._deploying.fail(runtime, record, error) from error
             finally:
                 self._deploying.stop(runtime)
@@ -189,6 +244,7 @@ class Jobs:
                 trigger=Trigger.REQUEST,
                 reason="the environment is deleted with its files",
             )
+            self._ledger.create(record)
             record = self._deploying.start(runtime, record)
             try:
                 planned = self._planning.plan_nothing(runtime, environment)
@@ -211,15 +267,29 @@ class Jobs:
         if isinstance(order, DeployOrder):
             self._refuse_drift(runtime, environment)
             planned = self._plan(runtime, environment, order, loose=loose)
-            return self._deploying.carry_out(runtime, environment, record, planned, cancelled=job.cancelled)
+            return self._deploying.carry_out(
+                runtime,
+                environment,
+                record,
+                planned,
+                cancelled=job.cancelled,
+                recorded=job.recorded.result,
+            )
         target = self._ledger.get(order.deployment_id)
         undone, to = self._to_undo(order, target)
         names = tuple(other.deployment_id for other in undone)
-        planned = self._planning.plan_undo(runtime, environment, names, to)
+        changes = [self._history.changes(name) for name in names]
+        planned = self._planning.plan_undo(runtime, environment, changes, to)
         record = replace(record, rollback_info=RollbackInfo(order.deployment_id, names))
-        hold = self._deploying.hold_of(record, names)
+        hold = hold_of(record, changes)
         return self._deploying.carry_out(
-            runtime, environment, record, planned, cancelled=job.cancelled, hold=hold
+            runtime,
+            environment,
+            record,
+            planned,
+            cancelled=job.cancelled,
+            hold=hold,
+            recorded=job.recorded.result,
         )
 
     def _plan(
@@ -287,7 +357,13 @@ class Jobs:
             wanted = self._planning.read(runtime, environment).tree
         hold = adoption_hold(environment, record, planned.plan.changes, wanted)
         return self._deploying.carry_out(
-            runtime, environment, record, planned, cancelled=job.cancelled, hold=hold
+            runtime,
+            environment,
+            record,
+            planned,
+            cancelled=job.cancelled,
+            hold=hold,
+            recorded=job.recorded.result,
         )
 
     def _to_undo(

@@ -1,8 +1,8 @@
 """The deployments that there are: those under way in memory, all of them on disk, each change of one told to watchers.
 
-A deployment that somebody asked for is on disk before the answer goes out; one that auto-sync begins is written when it is
-finished (until then its intent in history stands for it), and told, from its beginning on, when it shows progress or ends:
-waking those who listen must not hold up who works. One log line for each that ends.
+A deployment that somebody asked for is on disk before the answer goes out and before its target changes, and told when it is; one
+that auto-sync begins is written when it is finished (until then its intent in history stands for it), and told, from its beginning
+on, when it shows progress or ends: waking those who listen must not hold up who works. One log line for each that ends.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from headgated.core.deployment import (
 )
 from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.core.report import emptied
+from headgated.effects.durable import at_once
 from headgated.effects.known_secrets import hide
 from headgated.effects.logs import facts
 from headgated.effects.records import DeploymentStore
@@ -53,8 +54,10 @@ class Ledger:
         """Finished, and not on disk because the state directory could not be written."""
         self._told: dict[str, float] = {}
         self._held: dict[str, list[ConfigDeployment]] = {}
-        """What is yet to be told of deployments that auto-sync has begun a moment ago."""
-        self._lock = threading.Lock()
+        """What is yet to be told of deployments that were begun a moment ago."""
+        self._uncreated: set[str] = set()
+        """What was asked for and is not on disk yet: nobody is told of it."""
+        self._lock, self._telling = threading.Lock(), threading.Lock()
 
     def begin(
         self,
@@ -67,7 +70,7 @@ class Ledger:
         on_behalf_of: str = "",
         config_files: tuple[str, ...] = (),
     ) -> ConfigDeployment:
-        """Return a new deployment in PENDING, with an id and sequence of its own; on disk if somebody asked for it."""
+        """Return a new deployment in PENDING, with an id and sequence of its own. It is neither on disk yet nor told."""
         now = utc_now()
         deployment_id, sequence = self.store.reserve(environment, kind, now)
         record = ConfigDeployment(
@@ -83,12 +86,32 @@ class Ledger:
             on_behalf_of=on_behalf_of,
             config_files=config_files,
         )
+        self._held[deployment_id] = []
         if trigger == Trigger.REQUEST:
-            self.store.create(record)
-        else:
-            self._held[deployment_id] = []
+            self._uncreated.add(deployment_id)
         self.update(record)
         return record
+
+    def create(self, record: ConfigDeployment, after: Callable[[], object] = at_once) -> None:
+        """Put a deployment that was begun on disk, then tell of it.
+
+        Args:
+            record: as it was begun.
+            after: waits for what has to be on disk before the record is seen.
+
+        Raises:
+            UnavailableError: it is not on disk and is not told; to be discarded. Whatever else `after` raises.
+        """
+        self.store.create(record, after)
+        self._uncreated.discard(record.deployment_id)
+        self._release(record.deployment_id)
+
+    def discard(self, record: ConfigDeployment) -> None:
+        """Forget a deployment that could not be put on disk when it was begun: there never was one."""
+        with self._telling:
+            self._held.pop(record.deployment_id, None)
+        self._uncreated.discard(record.deployment_id)
+        self._drop(record)
 
     def renumber(self, record: ConfigDeployment) -> ConfigDeployment:
         """Return a deployment that has not begun, as the newest of its environment."""
@@ -98,11 +121,12 @@ class Ledger:
         """Note how a deployment under way stands."""
         with self._lock:
             self._under_way[record.deployment_id] = record
-        held = self._held.get(record.deployment_id)
-        if held is not None:
-            held.append(record)
-        else:
-            self._publish(replace(record, changes=emptied(record.changes)))
+        with self._telling:
+            held = self._held.get(record.deployment_id)
+            if held is not None:
+                held.append(record)
+            else:
+                self._publish(replace(record, changes=emptied(record.changes)))
 
     def progress(self, record: ConfigDeployment, step: str, done: int, total: int) -> None:
         """Note how far a deployment is; watchers hear of it a few times a second at most."""
@@ -171,8 +195,11 @@ class Ledger:
 
     def _release(self, deployment_id: str) -> None:
         """Tell what was held back."""
-        for record in self._held.pop(deployment_id, ()):
-            self._publish(replace(record, changes=emptied(record.changes)))
+        with self._telling:
+            if deployment_id in self._uncreated:
+                return
+            for record in self._held.pop(deployment_id, ()):
+                self._publish(replace(record, changes=emptied(record.changes)))
 
     def repeat_failure(self, old: ConfigDeployment, attempts: int) -> ConfigDeployment:
         """Note on the record of a failed attempt that it failed again in the same way."""
@@ -198,6 +225,16 @@ class Ledger:
         with self._lock:
             record = self._under_way.get(deployment_id)
         return record if record is not None else self.store.get(deployment_id)
+
+    def environment_of(self, deployment_id: str) -> str:
+        """Return the environment of a deployment. Reads no file.
+
+        Raises:
+            NotFoundError: DEPLOYMENT_NOT_FOUND.
+        """
+        with self._lock:
+            record = self._under_way.get(deployment_id)
+        return record.environment if record is not None else self.store.environment_of(deployment_id)
 
     def at_hand(self, deployment_id: str) -> ConfigDeployment | None:
         """Return a deployment as it stands now if that takes no reading of files; None: ask `get`."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 from headgated.core.environment import Environment
 from headgated.core.errors import DeploymentFailedError, SourceMovedError, TargetMovedError
 from headgated.core.paths import escape, parent, unescape
-from headgated.core.plan import Plan, affected, make_plan, new_modes
+from headgated.core.plan import Change, Plan, affected, make_plan, new_modes
 from headgated.core.render import Renderer
 from headgated.core.safety import ACCEPTABLE, Verdict, emptied, mass_removal, source_halt
 from headgated.core.sealing import NO_SECRETS, Sealing
@@ -261,15 +261,20 @@ class Planning:
         return self._planned(runtime, environment, plan, content, wanted)
 
     def plan_undo(
-        self, runtime: Runtime, environment: Environment, newest_first: Sequence[str], to: Directory
+        self,
+        runtime: Runtime,
+        environment: Environment,
+        newest_first: Iterable[Sequence[Change]],
+        to: Directory,
     ) -> Planned:
-        """Plan to give back what was there before the deployments named.
+        """Plan to give back what was there before deployments.
 
         Args:
+            newest_first: what each of them changed.
             to: what is managed afterwards.
         """
         self.secrecy.vault.ask_anew(environment.name)
-        found = compose(self._history.changes(deployment_id) for deployment_id in newest_first)
+        found = compose(newest_first)
         wanted = self.secrecy.resealed(runtime, environment, found)
         target = self.target(runtime, environment)
         live = target.observe(wanted)

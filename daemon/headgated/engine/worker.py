@@ -43,7 +43,7 @@ class RunBlocking(Protocol):
 
 
 class Worker:
-    """Works for one environment. Lives on the loop; but for `take_turn` and `look_at_once` its methods are called there.
+    """Works for one environment. Lives on the loop; but for those that say so its methods are called there.
 
     Args:
         sources: the environment's source directories, looked up anew each time (for git checkouts in progress).
@@ -118,6 +118,23 @@ class Worker:
             with contextlib.suppress(RuntimeError):  # The loop is closed: the daemon stops.
                 self._loop.call_soon_threadsafe(self._looked, outcome)
 
+    def take_turn_for(self, job: Job) -> bool:
+        """Reserve the turn for `carry_out_at_once`, if nothing goes on and no order waits. Callable from any thread."""
+        with self._turn:
+            free = not (self._taken or self._stopping or self._queue)
+            if free:
+                self._taken, self._current = True, job  # From now on it can be cancelled.
+            return free
+
+    def carry_out_at_once(self, job: Job) -> None:
+        """Carry an order out, in this thread, instead of queueing it. Once for each `take_turn_for`."""
+        with about(environment=self._runtime.name):
+            self._carry_out(job)
+        self.end_turn()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the daemon stops.
+                self._loop.call_soon_threadsafe(self.nudge)
+
     def nudge(self) -> None:
         """Look soon, whether anything changed or not."""
         self._look_at = time.monotonic()
@@ -167,7 +184,11 @@ class Worker:
             ready = self._queue or (due is not None and due <= time.monotonic())
             if ready and self._begin_turn():
                 try:
-                    await (self._carry_out(self._queue.popleft()) if self._queue else self._look())
+                    if self._queue:
+                        await self._run_blocking(self._carry_out, self._queue.popleft())
+                        self.nudge()
+                    else:
+                        await self._look()
                 finally:
                     self.end_turn()
                 continue
@@ -196,18 +217,18 @@ class Worker:
         times = [at for at in (self._settle.due(), self._look_at) if at is not None]
         return min(times, default=None)
 
-    async def _carry_out(self, job: Job) -> None:
+    def _carry_out(self, job: Job) -> None:
+        """Carry an order out, in whatever thread has the turn."""
         self._current = job
         try:
             with about(deployment_id=job.record.deployment_id):
-                await self._run_blocking(self._jobs.run, job)
+                self._jobs.run(job)
         except DeploymentFailedError:
             pass  # Saved, logged and told already.
         except Exception:
             log.exception("%s ended in a way nobody foresaw", job.record.deployment_id)
         finally:
             self._current = None
-        self.nudge()
 
     async def _look(self) -> None:
         self._settle.acted()

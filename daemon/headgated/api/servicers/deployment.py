@@ -10,6 +10,7 @@ from headgate.v1 import deployment_pb2 as wire
 from headgate.v1.deployment_pb2_grpc import DeploymentServiceServicer
 from headgate.v1.environment_pb2 import WatchEventKind
 from headgated.api.access import Access
+from headgated.api.auditing import audited
 from headgated.api.convert.deployment import brief_message, deployment_message, plan_message
 from headgated.api.convert.orders import (
     Page,
@@ -47,7 +48,7 @@ class DeploymentServicer(DeploymentServiceServicer):
 
     async def Deploy(self, request: wire.DeployRequest, context: Context) -> wire.DeployResponse:
         """Ask for a deployment."""
-        record = await self._control.deploy(read_deploy(request), self._access.caller(context))
+        record = await self._control.deploy(read_deploy(request), self._access.caller(context), audited())
         return wire.DeployResponse(deployment=deployment_message(record))
 
     async def PlanDeployment(
@@ -60,17 +61,17 @@ class DeploymentServicer(DeploymentServiceServicer):
 
     async def Rollback(self, request: wire.RollbackRequest, context: Context) -> wire.RollbackResponse:
         """Undo a deployment."""
-        record = await self._control.rollback(read_rollback(request), self._access.caller(context))
+        record = await self._control.rollback(read_rollback(request), self._access.caller(context), audited())
         return wire.RollbackResponse(deployment=deployment_message(record))
 
     async def Restore(self, request: wire.RestoreRequest, context: Context) -> wire.RestoreResponse:
         """Return to what a deployment left."""
-        record = await self._control.restore(read_restore(request), self._access.caller(context))
+        record = await self._control.restore(read_restore(request), self._access.caller(context), audited())
         return wire.RestoreResponse(deployment=deployment_message(record))
 
     async def AdoptDrift(self, request: wire.AdoptDriftRequest, context: Context) -> wire.AdoptDriftResponse:
         """Take edits at a target over."""
-        record = await self._control.adopt(read_adopt(request), self._access.caller(context))
+        record = await self._control.adopt(read_adopt(request), self._access.caller(context), audited())
         return wire.AdoptDriftResponse(deployment=deployment_message(record))
 
     async def GetDeployment(  # type: ignore[override] # bytes are as good: see `Guard`

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,14 @@ from pathlib import Path
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
 from headgated.core.environment import name_faults
 from headgated.core.errors import HeadgateError, NotFoundError, RecordError
-from headgated.effects.durable import check_writable, has_room, not_writable, sync_directory, write_durable
+from headgated.effects.durable import (
+    at_once,
+    check_writable,
+    has_room,
+    not_writable,
+    sync_directory,
+    write_durable,
+)
 from headgated.effects.records.coding import microseconds, time_at
 from headgated.effects.records.deployment_shape import decode_brief, decode_deployment, encode_deployment
 from headgated.effects.records.index import Cursor, Index, Line, place
@@ -29,7 +37,7 @@ from headgated.effects.records.survey import Survey
 log = logging.getLogger("headgated.records")
 _REMEMBERED = 10_000
 _SHORT = 100
-"""Records of at most so many changes are kept as read."""
+"""Records of at most so many changes are kept as read or written."""
 _UNFINISHED = tuple(status for status in DeploymentStatus if not status.finished)
 _BELIEVED = 5.0
 """Seconds after a write for which another one is taken to be possible, as long as there is room."""
@@ -142,14 +150,18 @@ class DeploymentStore:
             check_writable(self._directory)
             self._written_at = time.monotonic()
 
-    def create(self, record: ConfigDeployment) -> None:
+    def create(self, record: ConfigDeployment, after: Callable[[], object] = at_once) -> None:
         """Write a record that is not there yet, durably.
+
+        Args:
+            record: the record.
+            after: waits for what has to be on disk before the record is seen; what it raises leaves no record.
 
         Raises:
             FileExistsError: it is there.
             UnavailableError: STATE_NOT_WRITABLE.
         """
-        self._write(record, replace=False)
+        self._write(record, replace=False, after=after)
 
     def save(self, record: ConfigDeployment) -> None:
         """Write a record durably, over what is there.
@@ -169,6 +181,9 @@ class DeploymentStore:
             NotFoundError: DEPLOYMENT_NOT_FOUND.
             RecordError: it cannot be read; the message says why.
         """
+        return self._read(self._line(deployment_id))
+
+    def _line(self, deployment_id: str) -> Line:
         with self._lock:
             self._check_usable(deployment_id)
             line = self._index.get(deployment_id)
@@ -178,7 +193,7 @@ class DeploymentStore:
                 reason="DEPLOYMENT_NOT_FOUND",
                 hint="list them: headgate deployments",
             )
-        return self._read(line)
+        return line
 
     def recent(self, deployment_id: str) -> ConfigDeployment | None:
         """Return a record that was read or written lately and is not long; None: ask `get`. Reads no file."""
@@ -209,6 +224,10 @@ class DeploymentStore:
         lines, following = self._find(environment, limit, before, statuses)
         return list(self._readable(lines, self._read_brief if brief else self._read)), following
 
+    def environment_of(self, deployment_id: str) -> str:
+        """Return the environment of a deployment. Reads no file; raises as `get`."""
+        return self._line(deployment_id).environment
+
     def asked_at(self, deployment_id: str) -> datetime | None:
         """Return when a deployment was asked for, None where there is no such record. Reads no file."""
         with self._lock:
@@ -217,9 +236,12 @@ class DeploymentStore:
 
     def last(self, environment: str) -> ConfigDeployment | None:
         """Return an environment's newest record with counts in place of lists of files, None where there is none."""
-        with self._lock:
-            lines = self._index.of(environment)[::-1]
-        return next(self._readable(lines, self._read_brief), None)
+        before: Cursor | None = None
+        while lines := self._find(environment, 1, before, frozenset())[0]:
+            for record in self._readable(lines, self._read_brief):
+                return record
+            before = place(lines[0])
+        return None
 
     def brief(self, deployment_id: str) -> ConfigDeployment | None:
         """Return one record with counts in place of lists of files, None where there is none.
@@ -272,7 +294,9 @@ class DeploymentStore:
             or os.path.lexists(self._name_of(environment, deployment_id))
         )
 
-    def _write(self, record: ConfigDeployment, *, replace: bool) -> None:
+    def _write(
+        self, record: ConfigDeployment, *, replace: bool, after: Callable[[], object] = at_once
+    ) -> None:
         directory = self._directory / record.environment
         try:
             if not directory.is_dir():
@@ -280,13 +304,16 @@ class DeploymentStore:
                 sync_directory(self._directory)
         except OSError as error:
             raise not_writable(directory, error) from error
-        write_durable(directory, f"{record.deployment_id}.json", encode_deployment(record), replace=replace)
+        name, encoded = f"{record.deployment_id}.json", encode_deployment(record)
+        write_durable(directory, name, encoded, replace=replace, after=after)
         self._written_at = time.monotonic()
         self._note(record)
 
     def _note(self, record: ConfigDeployment) -> None:
         name, deployment_id, at = record.environment, record.deployment_id, microseconds(record.deployed_at)
         mark = self._mark(name, deployment_id)
+        if record.changes.total <= _SHORT:
+            self._wholes.put(replace(record, progress=None), mark)
         line = Line(deployment_id, name, record.status, record.sequence, at, mark)
         with self._lock:
             self._index.add(line)

@@ -1,4 +1,4 @@
-"""Records that were read lately, each as long as its file is the one that it was read from."""
+"""Records that were read or written lately, each as long as its file is the one that it was read from."""
 
 from __future__ import annotations
 

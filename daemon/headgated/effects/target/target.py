@@ -14,6 +14,7 @@ from headgated.core.plan import Change
 from headgated.core.steps import OWN_PREFIX, TEMPORARY, Put, RemoveDirectory, Step, Take, found_by
 from headgated.core.tree import Directory, Entry, walk
 from headgated.effects.beneath import GONE
+from headgated.effects.durable import at_once
 from headgated.effects.target.acts import Acts
 from headgated.effects.target.apply import Applier
 from headgated.effects.target.berth import Berth, is_begun
@@ -140,12 +141,18 @@ class Target:
         with self._site() as site:
             yield from read_verified(site, path, expected)
 
-    def prepare(self, changes: Iterable[Change], beside: Mapping[int, int] = NOTHING) -> bool:
+    def prepare(
+        self,
+        changes: Iterable[Change],
+        beside: Mapping[int, int] = NOTHING,
+        first: Callable[[], object] = at_once,
+    ) -> bool:
         """Make the target directory if there is none, and check that the changes can be made.
 
         Args:
             changes: what is to be done.
             beside: bytes that the deployment needs for something else, by device: there is to be room for both.
+            first: waits for what has to be on disk before a target directory that is missing is made.
 
         Returns:
             Whether they can be staged without leaving anything behind in a crash before `apply` (see `stage`).
@@ -160,6 +167,7 @@ class Target:
         except DeploymentFailedError as error:
             if error.reason != TARGET_MISSING:
                 raise
+        first()
         make_root(self._root)
         with self._site() as site:
             return probe(site, self._root, changes, beside)

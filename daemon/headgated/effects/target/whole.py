@@ -24,6 +24,7 @@ from headgated.core.plan import Change
 from headgated.core.steps import Put, Step, found_by, steps, touched
 from headgated.effects import kernel
 from headgated.effects.beneath import GONE
+from headgated.effects.durable import at_once
 from headgated.effects.target.acts import Acts
 from headgated.effects.target.apply import Applier
 from headgated.effects.target.berth import Berth
@@ -79,12 +80,18 @@ class Whole:
         self._carried: Inventory | None = None
         self._notes: list[str] = []
 
-    def prepare(self, changes: Iterable[Change], beside: Mapping[int, int] = NOTHING) -> bool:
+    def prepare(
+        self,
+        changes: Iterable[Change],
+        beside: Mapping[int, int] = NOTHING,
+        first: Callable[[], object] = at_once,
+    ) -> bool:
         """Check that the directory can be exchanged and that there is room; make those above it that are missing.
 
         Args:
             changes: what is to be done.
             beside: bytes that the deployment needs for something else, by device: there is to be room for both.
+            first: waits for what has to be on disk before directories that are missing are made.
 
         Returns:
             False: what `stage` builds lies beside the target, and a crash leaves it there for `Target.sweep`.
@@ -93,6 +100,7 @@ class Whole:
             DeploymentFailedError: MOUNT_POINT, NOT_WRITABLE, READ_ONLY, CROSS_DEVICE, NO_SPACE, with every path.
         """
         self._changes = tuple(changes)
+        first()
         make_root(os.path.dirname(self._root))
         try:
             open_beneath(self._root, openat2=self._openat2).close()
