@@ -24,6 +24,25 @@ def test_write_makes_and_replaces(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["record.json"]
 
 
+def test_file_gets_its_name_after_what_it_waits_for(tmp_path: Path) -> None:
+    """Its bytes are there by then; where it waits in vain, nothing is left."""
+    found: list[bytes] = []
+
+    def wait() -> None:
+        found.extend(path.read_bytes() for path in tmp_path.iterdir())
+        assert not (tmp_path / "record.json").exists()
+        if len(found) > 1:
+            raise UnavailableError("cannot write the line", reason="AUDIT_NOT_WRITABLE", hint="")
+
+    write_durable(tmp_path, "record.json", b"one", replace=False, after=wait)
+    assert found == [b"one"]
+    (tmp_path / "record.json").rename(tmp_path / "other.json")
+    with pytest.raises(UnavailableError) as caught:
+        write_durable(tmp_path, "record.json", b"two", replace=False, after=wait)
+    assert caught.value.reason == "AUDIT_NOT_WRITABLE"
+    assert os.listdir(tmp_path) == ["other.json"]
+
+
 def test_write_that_may_not_replace_leaves_what_is_there(tmp_path: Path) -> None:
     write_durable(tmp_path, "record.json", b"one", replace=False)
     with pytest.raises(FileExistsError):

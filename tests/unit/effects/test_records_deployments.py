@@ -75,6 +75,26 @@ def test_record_is_created_once_and_saved_again(tmp_path: Path) -> None:
     assert path_of(tmp_path, "deploy_prod_1").read_bytes() == encode_deployment(deployment())
 
 
+def test_record_that_was_just_written_is_not_read_and_one_that_changed_is(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path)
+    record = deployment("deploy_prod_1", "prod", 1)
+    store.create(record)
+    path = path_of(tmp_path, "deploy_prod_1")
+    assert store.recent("deploy_prod_1") == record == opened(tmp_path)[0].get("deploy_prod_1")
+    path.write_bytes(encode_deployment(replace(record, reason="by hand")))
+    assert store.recent("deploy_prod_1") is None
+    assert store.get("deploy_prod_1").reason == "by hand"
+
+
+def test_last_passes_over_what_was_damaged_meanwhile(tmp_path: Path) -> None:
+    store = filled(tmp_path, "prod", count=3)
+    path_of(tmp_path, "deploy_prod_3").write_bytes(b"{")
+    last = store.last("prod")
+    assert last is not None
+    assert last.deployment_id == "deploy_prod_2"
+    assert store.last("none") is None
+
+
 def test_records_are_nobody_elses_to_read(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
