@@ -220,9 +220,9 @@ def _give_up(
     try:
         target.sweep(directories, token)
         history.abandoned(deployment_id)
-    except (HeadgateError, OSError):
+    except (HeadgateError, OSError) as error:
         log.warning(
-            "cannot remove what was staged for %s; it is removed with the next deployment, or at the next start",
+            "cannot remove what was staged for %s; it is removed with the next deployment, or at the next start: %s",
             deployment_id,
-            exc_info=True,
+            error,
         )
