@@ -38,11 +38,15 @@ from headgated.api.streams import Streams
 from headgated.api.terms import Terms
 from headgated.core.errors import UnavailableError
 from headgated.effects.audit_log import AuditLog
+from headgated.effects.patience import patient_threads
 from headgated.engine.control import Control
 
 _HANDSHAKE_MS = 2000
 _IDLE_MS = 15 * 60 * 1000
 _LEAVE, _CUT = 1.0, 0.5
+_SLACK = 0.5
+"""Seconds by which gRPC's threads may be late. Idle, they look after each other many times a second; the times that they keep are
+limits of seconds to minutes, and what arrives wakes them at once."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -199,7 +203,8 @@ class ApiServer:
         return Listener.bind(self._socket, mode=self._mode, group=self._group)
 
     async def _serving(self, door: Door, private: Path) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS)
+        with patient_threads(_SLACK):
+            server = grpc.aio.server(options=_OPTIONS)
         self._access = Access(self._terms.roles, door.caller_of, self._control.type_of)
         self._streams = Streams(self._access)
         guard = self._add_services(server, self._access, self._streams)
