@@ -37,6 +37,7 @@ from headgated.core.orders import Caller
 from headgated.core.roles import DEFAULT_GRANTS, Roles
 from headgated.effects.accounts import roles_of
 from headgated.effects.audit_log import AuditLog
+from headgated.effects.memory import give_back
 from headgated.effects.systemd import notify, take_passed, watchdog_seconds
 from headgated.effects.watch import Watcher
 from headgated.engine.configuration import Configuration
@@ -311,6 +312,7 @@ def _spare_collections() -> None:
     Trees are no cycles, and many objects: looking through all of them takes tens of milliseconds, in the middle of a deployment.
     """
     gc.collect()
+    give_back()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
 

@@ -37,6 +37,7 @@ from headgated.core.tree import Directory, Entry
 from headgated.effects.durable import at_once
 from headgated.effects.history import History
 from headgated.effects.known_secrets import hide
+from headgated.effects.memory import give_back
 from headgated.engine.adoption import rejected_by, take_over
 from headgated.engine.checking import Checking, Subject, values_of
 from headgated.engine.comparing import changed_settings
@@ -211,6 +212,7 @@ class Deploying:
         notes = self._perform(runtime, environment, work, progress, check if checks else None)
         untidy = bool(notes)
         runtime.managed, runtime.current_id, runtime.spoiled = plan.result, record.deployment_id, None
+        runtime.paths_changed += len(plan.changes)
         forget_changed(runtime, plan)
         notes = (*record.changes.notes, *notes)
         record = replace(
@@ -233,6 +235,11 @@ class Deploying:
         if follows:
             return self._following.follow(runtime, environment, record, plan.changes, cancelled)
         return record
+
+    def free_memory(self) -> None:
+        """Give back to the system what deployments took of memory and do not need any more."""
+        self._history.free_memory()
+        give_back()
 
     def look_for_leftovers(self, runtime: Runtime, environment: Environment) -> None:
         """Once after each start, see to what earlier deployments or a power cut left at the target."""

@@ -68,6 +68,8 @@ class Runtime:
     """What was deployed last."""
     current_id: str = ""
     """The deployment that left it."""
+    paths_changed: int = 0
+    """By deployments since memory was last given back."""
     sequence: int = 0
     """Highest sequence given to a deployment."""
     begun: int = 0

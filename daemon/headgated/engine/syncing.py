@@ -21,7 +21,6 @@ from headgated.core.plan import Plan
 from headgated.core.safety import Verdict, is_back
 from headgated.core.source import Snapshot
 from headgated.effects.logs import facts
-from headgated.effects.memory import give_back
 from headgated.effects.scan import ScanEndedError
 from headgated.engine.deploying import Deploying, told_error
 from headgated.engine.drift import DRIFTED, in_the_way, look_at_all, refusal, verdict as drift_verdict
@@ -53,6 +52,8 @@ RECOVERY = "recovery"
 """What was attempted, when it was to bring an earlier deployment to its end."""
 UNSETTLED_PAUSE = 1.0
 """Seconds until sources that would not hold still are read again."""
+MANY_PATHS = 1000
+"""So many changed paths leave enough behind in memory for it to be given back."""
 BY = "auto-sync"
 
 
@@ -90,11 +91,17 @@ class Syncing:
             except UnavailableError as error:
                 outcome = self._unwritable(runtime, error)
             finally:
-                if runtime.wanted is not None and runtime.wanted.forget_contents():
-                    give_back()
+                self._free_memory(runtime)
                 if _told(runtime, self._environments.get(runtime.name)) != before:
                     self._tell(runtime.name)
             return outcome
+
+    def _free_memory(self, runtime: Runtime) -> None:
+        """Give back what large deployments took; not after each small one, for that takes longer than such a deployment."""
+        many = runtime.wanted is not None and runtime.wanted.forget_contents()
+        if many or runtime.paths_changed >= MANY_PATHS:
+            runtime.paths_changed = 0
+            self._deploying.free_memory()
 
     def accept(self, runtime: Runtime) -> None:
         """Take the sources as they are now for meant, however broken they look: somebody said so.
@@ -173,6 +180,7 @@ class Syncing:
             return SyncOutcome()
         environment = self._end_hold(environment, wanted)
         if not planned.plan.changes and planned.plan.result.digest == runtime.managed.digest:
+            runtime.managed = planned.plan.result  # Of two equal trees one is enough to have in memory.
             return self._in_step(runtime, environment, version)
         runtime.out_of_sync = True
         if not environment.auto_sync or environment.pause is not None or environment.hold is not None:

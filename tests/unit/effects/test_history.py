@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _sqlite3
+import ctypes
 import gc
 import hashlib
 import os
@@ -570,3 +572,19 @@ def test_what_is_held_outlasts_a_collection(history: History) -> None:
     history.collect(frozenset({"d3"}))
     assert whole(history, b"kept") == b"kept"
     assert not history.holds(digest(b"not kept"))
+
+
+def sqlites_memory() -> int:
+    """Return the bytes of memory that SQLite has, for all that is open."""
+    ask = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
+    ask.restype = ctypes.c_int64
+    return int(ask())
+
+
+def test_pages_in_memory_are_let_go_of_when_told(history: History) -> None:
+    for number in range(1000):
+        put(history, b"%d" % number * 1000)
+    before = sqlites_memory()
+    history.free_memory()
+    assert before - sqlites_memory() > MEBIBYTE
+    assert whole(history, b"7" * 1000) == b"7" * 1000

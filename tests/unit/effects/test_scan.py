@@ -57,6 +57,13 @@ def test_template_is_a_file_with_a_dollar_sign_and_no_nul(root: Path, text: byte
     assert (found.template, found.digest, found.size) == (template, sha(text), len(text))
 
 
+def test_equal_sizes_are_one_object_however_many_files_have_them(root: Path) -> None:
+    for name in ("a", "b"):
+        (root / name).write_bytes(name.encode() * 1000)
+    snapshot = Source(str(root)).snapshot()
+    assert entry(snapshot, b"a").size is entry(snapshot, b"b").size
+
+
 def test_names_of_any_bytes_are_kept(root: Path) -> None:
     """S13."""
     names = {b"\xff\xfe", b"line\nbreak", b"Name", b"name", b" ", "日本".encode(), b"-rf", b"\\"}

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import warnings
+import weakref
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ from watchdog.observers.inotify import InotifyEmitter
 
 from headgated.effects.watch import Watcher, WatchMode
 from headgated.effects.watch.cookie import Cookie
-from headgated.effects.watch.reader import CONTENT, Flag, Reader, missing
+from headgated.effects.watch.reader import CONTENT, Event, Flag, Reader, missing
 
 QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
@@ -51,6 +52,20 @@ def root(swift: Path) -> Path:
     root = swift / "root"
     root.mkdir()
     return root
+
+
+class Weak:
+    """Keeps no event from going."""
+
+    def __init__(self) -> None:
+        self.events: list[weakref.ref[Event]] = []
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(weakref.ref(event))
+
+    def on_watch_deleted(self, wd: int) -> None: ...
+
+    def on_queue_overflow(self) -> None: ...
 
 
 class Held:
@@ -272,3 +287,19 @@ def test_unforeseen_error_of_the_keeper_is_survived(
         assert_sees(told, root)
         assert until(lambda: not keeper._failing)
     assert sum(record.levelname == "ERROR" for record in caplog.records) == 1
+
+
+def test_reader_that_waits_keeps_no_events(root: Path) -> None:
+    def report(why: str) -> None:
+        pytest.fail(why)
+
+    reader, weak = Reader(report, linger=0.2), Weak()
+    reader.start()
+    try:
+        reader.watch(os.fsencode(root), CONTENT, weak)
+        for number in range(20):
+            (root / str(number)).touch()
+        until(lambda: len(weak.events) >= 40)
+        until(lambda: sum(event() is not None for event in weak.events) <= 1)
+    finally:
+        reader.retire()

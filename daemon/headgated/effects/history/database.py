@@ -136,6 +136,11 @@ class Database(Reading):
         """Bring the log into the main file now, as far as nobody uses it; only then does the file become smaller."""
         self._checkpointer.checkpoint()
 
+    def free_memory(self) -> None:
+        """Let go of pages in memory."""
+        with self.lock, suppress(sqlite3.Error):
+            self._sql.execute("PRAGMA shrink_memory")
+
     def room_in_log(self) -> int:
         """Bring the log into the main file; return how many bytes of it are written over from then on."""
         with explained(self.path):

@@ -55,6 +55,10 @@ class History:
         self._requests = Requests(self._database)
         self._collection = Collection(self._database, contents, trees, deployments, pins)
 
+    def free_memory(self) -> None:
+        """Let go of what is kept in memory of the file; it is read again when it is needed."""
+        self._database.free_memory()
+
     def close(self) -> None:
         """Close the file. Nothing else may be called afterwards."""
         self._database.close()

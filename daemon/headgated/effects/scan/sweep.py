@@ -224,7 +224,7 @@ class Sweep:
             kind,
             None if kind == Kind.SYMLINK else one(found.st_mode & 0o7777, found.st_mode & 0o7777),
             digest,
-            found.st_size if kind == Kind.FILE else 0,
+            one(found.st_size, found.st_size) if kind == Kind.FILE else 0,
             target,
             one(found.st_uid, found.st_uid),
             one(found.st_gid, found.st_gid),

@@ -120,6 +120,7 @@ class Reader(InotifyFD):
             empty = 0 if events else empty + 1
             for event in events:
                 self.handle_event(event)
+            events.clear()  # The next may be long in coming.
             if empty >= EMPTY_READS and self.should_keep_running():
                 raise OSError(9, "the inotify descriptor is closed or replaced")
 
