@@ -7,21 +7,30 @@ import os
 # Before anything imports grpc: its fork handlers crash children of a busy server (grpc/grpc#43055).
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+import sys
+
+# asyncio would take TLS in, which is megabytes, and does without where there is none: gRPC, which needs it, brings its own.
+if "ssl" not in sys.modules:
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    import asyncio
+
+    del sys.modules["ssl"]
+
 import argparse
 import asyncio
 import faulthandler
 import logging
-import sys
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
+from headgate import __version__
 from headgated.core.config import Settings
 from headgated.core.errors import HeadgateError, InvalidRequestError, RefusedError
 from headgated.effects.accounts import roles_of
 from headgated.effects.config_file import read_config
 from headgated.effects.logs import complain, start_log
+from headgated.effects.memory import use_one_heap
 from headgated.effects.systemd import notify
 from headgated.install import VERB, install_units
 
@@ -54,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{path} is right" if path is not None else f"there is no {CONFIG}: the defaults hold")
         return 0
     faulthandler.enable()  # Where systemd's watchdog ends it (SIGABRT), the journal shows what every thread was at.
+    use_one_heap()
     from headgated.app import App, Places, serve  # noqa: PLC0415 - what follows takes its time to import
 
     ready = None
@@ -67,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     group = daemon.socket_group if options.example is None else None
     places = Places(Path(daemon.state_directory), Path(daemon.socket), group or None)
     try:
-        asyncio.run(serve(App(settings, places, version("headgate"), read), ready))
+        asyncio.run(serve(App(settings, places, __version__, read), ready))
     except HeadgateError as error:
         return _refuse(error, LOCKED if error.reason == "STATE_LOCKED" else FAILED)
     except OSError as error:
@@ -97,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="serve the example in DIR (its sources shared, development and production), and say what to try",
     )
-    parser.add_argument("--version", action="version", version=f"headgated {version('headgate')}")
+    parser.add_argument("--version", action="version", version=f"headgated {__version__}")
     return parser
 
 

@@ -7,7 +7,6 @@ force then stays in force and `status` says why. Looks at the files at each hand
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +93,8 @@ def load(files: CertificateFiles) -> grpc.ServerCertificateConfiguration:
     Raises:
         RefusedError: it does not, or others could have written it.
     """
+    import ssl  # noqa: PLC0415 - megabytes, for those alone who serve the network
+
     certificate, authorities = (read_trusted(Path(path)) for path in (files.certificate, files.client_ca))
     key = read_trusted(Path(files.private_key), private=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

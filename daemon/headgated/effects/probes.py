@@ -7,23 +7,15 @@ followed, and of an answer only its status is read: no body gets into a record.
 from __future__ import annotations
 
 import errno
-import http.client
-import re
 import socket
-import ssl
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from headgated.core.commands import Commands, Probe
 from headgated.effects.commands import CommandRunner, Ending
 
 AskGrpc = Callable[[str, float], str]
 """Asks the health service at an address (`HOST:PORT[/SERVICE]`, `unix:PATH[#SERVICE]`) within so many seconds; why it is not well, or nothing."""
-
-_STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})[ \r\n]")
-_LONGEST_STATUS = 4096
 
 
 class Prober:
@@ -62,49 +54,16 @@ class Prober:
         timeout = min(probe.timeout, at_most)
         try:
             if probe.http:
-                return _ask_http(probe.http, timeout), ""
+                from headgated.effects.http_probe import ask_http  # noqa: PLC0415 - megabytes, for those alone who ask so
+
+                return ask_http(probe.http, timeout), ""
             if probe.tcp:
                 return _connect(probe.tcp, timeout), ""
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, ValueError) as error:
             return _told(error), ""
         if self.ask_grpc is None:
             return "gRPC cannot be asked here", ""
         return self.ask_grpc(probe.grpc, timeout), ""
-
-
-def _ask_http(url: str, timeout: float) -> str:
-    until = time.monotonic() + timeout
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        connection = http.client.HTTPSConnection(
-            host, parts.port, timeout=timeout, context=ssl.create_default_context()
-        )
-    else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
-    try:
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", path, headers={"User-Agent": "headgate", "Connection": "close"})
-        status = _status(connection.sock, until)
-    finally:
-        connection.close()
-    return "" if 200 <= status < 400 else f"the answer was {status}"  # noqa: PLR2004 - HTTP's classes of success
-
-
-def _status(answering: socket.socket, until: float) -> int:
-    """Read the status of an answer. By hand: `http.client` waits anew for every byte, so a server that trickles holds it up for ever."""
-    said = b""
-    while b"\n" not in said and len(said) < _LONGEST_STATUS:
-        answering.settimeout(max(until - time.monotonic(), 0.001))
-        piece = answering.recv(_LONGEST_STATUS)
-        if not piece:
-            break
-        said += piece
-    status = _STATUS.match(said)
-    if status is None:
-        raise ValueError("the answer is not HTTP" if said else "it closed the connection without an answer")
-    return int(status[1])
 
 
 def _connect(address: str, timeout: float) -> str:

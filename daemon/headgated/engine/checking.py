@@ -18,7 +18,6 @@ from headgated.core.errors import DeploymentFailedError, Fault
 from headgated.core.globs import globs
 from headgated.core.paths import escape
 from headgated.core.plan import Plan
-from headgated.core.syntax import syntax_fault, syntax_of
 from headgated.core.tree import Entry, Kind, walk
 from headgated.effects.commands import Ending
 from headgated.effects.rehearsal import Rehearsal, rehearsal
@@ -174,6 +173,8 @@ def _defined(commands: Commands, name: str) -> Check:
 
 def _files(check: Check, plan: Plan) -> Iterator[tuple[bytes, Entry]]:
     """Yield the files that a check looks at: of all that is managed afterwards, those that it covers."""
+    from headgated.core.syntax import syntax_of  # noqa: PLC0415 - readers of all formats, for those alone who check
+
     rules = globs(check.files) if check.files else None
     for path, entry in walk(plan.result):
         if entry.kind != Kind.FILE or (rules is not None and not rules.covers(path)):
@@ -185,6 +186,8 @@ def _files(check: Check, plan: Plan) -> Iterator[tuple[bytes, Entry]]:
 def _judge(check: Check) -> Callable[[bytes, bytes], str]:
     """Return what says why a file does not pass."""
     if not check.schema:
+        from headgated.core.syntax import syntax_fault, syntax_of  # noqa: PLC0415 - as above
+
         only = check.syntax[0] if len(check.syntax) == 1 else ""
         return lambda path, content: syntax_fault(only or syntax_of(path), content)
     from headgated.core.schema import Schema  # noqa: PLC0415 - takes a tenth of a second, and few use it

@@ -19,7 +19,6 @@ from headgated.core.paths import escape
 from headgated.core.retention import Limits, Past, kept
 from headgated.core.tree import Directory, Kind, walk
 from headgated.core.undo import check_reached, collected
-from headgated.effects.archive import archive, regrouped
 from headgated.effects.history import Collected, Finished, History
 from headgated.engine.environments import Environments
 from headgated.engine.ledger import Ledger, utc_now
@@ -124,6 +123,8 @@ class Housekeeping:
             RefusedError: NOT_REACHED, HISTORY_COLLECTED, CONTENT_NOT_HELD.
             HistoryDamagedError, UnavailableError: between pieces as well; what was given until then is no whole archive.
         """
+        from headgated.effects.archive import archive, regrouped  # noqa: PLC0415 - rarely needed, and much to have in memory
+
         record = self._ledger.get(deployment_id)
         check_reached(record, "export")
         with self._lock:
