@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,9 +71,8 @@ class Survey:
             descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 with os.scandir(descriptor) as entries:
-                    found = {entry.name: entry.inode() for entry in entries}
-                self._take_known(found)
-                self._each(sorted(found), descriptor)
+                    unknown = self._take_known(entries)
+                self._each(sorted(unknown), descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -92,14 +91,24 @@ class Survey:
                 os.close(descriptor)
         return self
 
-    def _take_known(self, found: dict[str, int]) -> None:
-        """Take the lines whose records are still the same files out of what was found, inodes by name."""
-        for line in self.known:
-            name = line.deployment_id + _SUFFIX
-            if is_marked(line.mark, found.get(name, 0)):
-                del found[name]
+    def _take_known(self, entries: Iterable[os.DirEntry[str]]) -> list[str]:
+        """Take the lines whose records are still the same files; return the names of all others.
+
+        Names are not gathered: of a hundred thousand that come and go at once, what is free afterwards lies between what stays.
+        """
+        known = {line.deployment_id: line for line in self.known}
+        there, unknown = set[str](), list[str]()
+        for entry in entries:
+            line = known.get(entry.name.removesuffix(_SUFFIX))
+            if line is not None and entry.name.endswith(_SUFFIX) and is_marked(line.mark, entry.inode()):
+                there.add(line.deployment_id)
+            else:
+                unknown.append(entry.name)
+        for line in known.values():
+            if line.deployment_id in there:
                 self._take(line)
         self.trusted = self.lines.copy()
+        return unknown
 
     def _each(self, names: list[str], directory: int) -> None:
         """In the order of names, which is nearly that of sequences, so that there is little left to sort."""
