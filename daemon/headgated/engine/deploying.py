@@ -236,6 +236,12 @@ class Deploying:
             return self._following.follow(runtime, environment, record, plan.changes, cancelled)
         return record
 
+    def share(self, runtime: Runtime, tree: Directory) -> None:
+        """Have a tree stand for what is deployed, which is equal: after a start there are two of them in memory, and one is enough."""
+        if tree is not runtime.managed:
+            runtime.managed = tree
+            self._history.share(runtime.name, tree)
+
     def free_memory(self) -> None:
         """Give back to the system what deployments took of memory and do not need any more."""
         self._history.free_memory()

@@ -180,7 +180,7 @@ class Syncing:
             return SyncOutcome()
         environment = self._end_hold(environment, wanted)
         if not planned.plan.changes and planned.plan.result.digest == runtime.managed.digest:
-            runtime.managed = planned.plan.result  # Of two equal trees one is enough to have in memory.
+            self._deploying.share(runtime, planned.plan.result)
             return self._in_step(runtime, environment, version)
         runtime.out_of_sync = True
         if not environment.auto_sync or environment.pause is not None or environment.hold is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headgated.core.tree import Directory
 from headgated.effects.history.database import Database
@@ -56,6 +56,13 @@ class Heads:
             if self._row(environment) == row:
                 self._known[environment] = head
         return head
+
+    def share(self, environment: str, tree: Directory) -> None:
+        """Have a tree that somebody keeps in memory stand for an equal one that was read."""
+        with self._database.lock:
+            known = self._known.get(environment)
+            if known is not None and known.managed.digest == tree.digest:
+                self._known[environment] = replace(known, managed=tree)
 
     def _row(self, environment: str) -> tuple[bytes, int, str] | None:
         statement = "SELECT managed, sequence, deployment FROM heads WHERE environment = ?"

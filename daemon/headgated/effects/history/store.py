@@ -55,6 +55,11 @@ class History:
         self._requests = Requests(self._database)
         self._collection = Collection(self._database, contents, trees, deployments, pins)
 
+    def share(self, environment: str, tree: Directory) -> None:
+        """Have a tree that somebody keeps in memory stand for the equal one that is an environment's head: one of them is enough."""
+        self._heads.share(environment, tree)
+        self._trees.share(tree)
+
     def free_memory(self) -> None:
         """Let go of what is kept in memory of the file; it is read again when it is needed."""
         self._database.free_memory()

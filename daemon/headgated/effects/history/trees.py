@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from headgated.core.divided import Divided
 from headgated.core.errors import HistoryDamagedError
-from headgated.core.tree import EMPTY, Directory, Entry, Kind, Node, changed_names, decode_all
+from headgated.core.tree import EMPTY, Directory, Entry, Kind, Node, changed_names, decode_all, directories_in
 from headgated.effects.history.contents import Contents, damaged
 from headgated.effects.history.intake import Intake
 from headgated.effects.history.pins import Pins
@@ -112,6 +112,15 @@ class Trees:
         if tree is not None and (not self._recent or self._recent[-1] is not tree):
             self._recent.append(tree)
         return tree
+
+    def share(self, tree: Directory) -> None:
+        """Have a tree that somebody keeps in memory stand for the one of its digest that was read: one of them is enough."""
+        with self._contents.lock:
+            for node in directories_in(tree):
+                if node.digest in self._held:
+                    self._held[node.digest] = node
+            recent = [tree if each.digest == tree.digest else each for each in self._recent]
+            self._recent = deque(recent, maxlen=RECENT)
 
     def drop(self, digest: bytes) -> None:
         """Forget that a node is stored: it is no more."""
