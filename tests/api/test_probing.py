@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,3 +44,22 @@ def test_what_is_not_serving_says_so(served: tuple[str, str]) -> None:
 
 def test_nobody_there_is_told_in_time(tmp_path: Path) -> None:
     assert ask_health(f"unix:{tmp_path}/none", 5) in ("nobody answers", "no answer in time")
+
+
+def test_silent_server_is_waited_for_no_longer_than_was_said_however_late_grpc_is(tmp_path: Path) -> None:
+    code = f"""
+import time
+import grpc
+from headgated.effects.patience import patient_threads
+from headgated.api.probing import ask_health
+with patient_threads(5):
+    channel = grpc.insecure_channel("unix:{tmp_path}/none")  # gRPC makes its threads.
+began = time.monotonic()
+print(ask_health("unix:{tmp_path}/s", 0.5))
+print(time.monotonic() - began < 2.5)
+"""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{tmp_path}/s")
+        listening.listen()
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert ran.stdout == "no answer in time\nTrue\n"

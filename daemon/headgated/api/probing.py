@@ -6,6 +6,7 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 _SERVING = HealthCheckResponse.SERVING
+_SILENT = "no answer in time"
 
 
 def ask_health(address: str, timeout: float) -> str:
@@ -18,11 +19,14 @@ def ask_health(address: str, timeout: float) -> str:
     where, service = _parts(address)
     with grpc.insecure_channel(where, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
         try:
-            answer = channel.unary_unary(
+            asked = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
                 request_serializer=HealthCheckRequest.SerializeToString,
                 response_deserializer=HealthCheckResponse.FromString,
-            )(HealthCheckRequest(service=service), timeout=timeout)
+            ).future(HealthCheckRequest(service=service), timeout=timeout)
+            answer = asked.result(timeout)  # gRPC's own threads may be late (effects/patience.py).
+        except grpc.FutureTimeoutError:
+            return _SILENT
         except grpc.RpcError as error:
             return _told(error)
     if answer.status == _SERVING:
@@ -42,7 +46,7 @@ def _told(error: grpc.RpcError) -> str:
     asked = getattr(error, "code", None)  # Errors of calls have it; their base does not say so.
     code: grpc.StatusCode | None = asked() if callable(asked) else None
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return "no answer in time"
+        return _SILENT
     if code == grpc.StatusCode.UNAVAILABLE:
         return "nobody answers"
     return f"it answers {code.name if code is not None else 'with an error'}"
