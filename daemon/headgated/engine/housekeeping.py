@@ -20,6 +20,7 @@ from headgated.core.retention import Limits, Past, kept
 from headgated.core.tree import Directory, Kind, walk
 from headgated.core.undo import check_reached, collected
 from headgated.effects.history import Collected, Finished, History
+from headgated.effects.memory import give_back
 from headgated.engine.environments import Environments
 from headgated.engine.ledger import Ledger, utc_now
 
@@ -104,6 +105,8 @@ class Housekeeping:
                 done = self._history.collect(keep, among=self._going, now_and_then=self._check)
             finally:
                 self._going = frozenset()
+        self._history.free_memory()
+        give_back()
         log.info(
             "history was collected in %.1f s: %d deployment(s) and %d content(s) dropped, %d bytes returned",
             time.monotonic() - began,

@@ -17,6 +17,7 @@ from headgated import ConfigurationDeployer, EnvironmentType
 from headgated.core.config import RetentionSettings, Settings
 from headgated.core.errors import HistoryDamagedError, NotFoundError, RefusedError, UnavailableError
 from headgated.core.orders import Caller, RestoreOrder, RollbackOrder
+from headgated.engine import housekeeping
 from headgated.engine.housekeeping import PIECE, Housekeeping
 from headgated.engine.ledger import utc_now
 
@@ -146,6 +147,18 @@ def test_nothing_is_even_looked_for_where_no_deployment_goes(
 ) -> None:
     assert keeping().collect(only_if_any=True).contents == 0
     assert keeping(count=3).collect(only_if_any=True).deployments == 2
+
+
+def test_memory_that_a_collection_took_is_given_back(
+    ids: list[str], keeping: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[bool] = []
+    monkeypatch.setattr(housekeeping, "give_back", lambda: given_back.append(True))
+    assert ids
+    keeping().collect(only_if_any=True)
+    assert given_back == []
+    keeping().collect()
+    assert given_back == [True]
 
 
 def test_deployment_that_ends_meanwhile_stays(deployer: ConfigurationDeployer, ids: list[str]) -> None:

@@ -42,6 +42,9 @@ class Known:
     """Entries at all levels below."""
 
 
+NEVER_SEEN = Known()
+
+
 class Draft:
     """The next `Known` of a directory: what was known, and what one look found to be different."""
 

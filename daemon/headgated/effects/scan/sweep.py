@@ -19,7 +19,7 @@ from headgated.core.tree import EMPTY, Entry, Kind
 from headgated.effects.scan.dirty import Dirty
 from headgated.effects.scan.fresh import Fresh
 from headgated.effects.scan.ignore_file import find_ignore_file, read_ignore_file
-from headgated.effects.scan.known import Draft, Known
+from headgated.effects.scan.known import NEVER_SEEN, Draft, Known
 from headgated.effects.scan.limits import ScanLimits
 from headgated.effects.scan.reading import (
     MOVED,
@@ -170,7 +170,7 @@ class Sweep:
         if fault := refused_directory(path, self._limits):
             draft.keep_fault(name, fault)
             return
-        known = draft.known.below.get(name) or Known()
+        known = draft.known.below.get(name) or NEVER_SEEN
         try:
             with opened(name, OPEN_DIRECTORY, here) as below:
                 draft.keep_directory(name, self._directory(below, os.fstat(below), known, path, rules, dirty))

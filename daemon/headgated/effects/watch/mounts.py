@@ -22,6 +22,8 @@ EVENTLESS = frozenset({
 # fmt: on
 """File systems that change without this kernel's doing: inotify tells only what was done here. So do all of `fuse.*`."""
 
+_REMEMBERED = 2_000
+"""Answers."""
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
@@ -48,6 +50,8 @@ class Mounts:
         self._lock = threading.Lock()
         self._table = table
         self._mounts: tuple[Mount, ...] = ()
+        self._found: dict[bytes, tuple[Mount, ...]] = {}
+        """What was answered since the table was last read: the same paths are asked for every few seconds."""
         self._news = select.poll()
         self._open: int | None = None
         with contextlib.suppress(OSError):
@@ -60,15 +64,12 @@ class Mounts:
         with self._lock:
             if self._open is not None and self._news.poll(0):
                 self._read()
-            mounts = self._mounts
-        holding = [mount for mount in mounts if _within(path, mount.point)]
-        below = tuple(mount for mount in mounts if _within(mount.point, path))
-        # The longest mount point holds it; among equals the last one, mounted over the others.
-        return (
-            (max(enumerate(holding), key=lambda each: (len(each[1].point), each[0]))[1], *below)
-            if holding
-            else below
-        )
+            found = self._found.get(path)
+            if found is None:
+                if len(self._found) >= _REMEMBERED:
+                    self._found.clear()
+                found = self._found[path] = _around(path, self._mounts)
+            return found
 
     def close(self) -> None:
         """Close the table; it stays as it was last read."""
@@ -80,6 +81,7 @@ class Mounts:
     def _read(self) -> None:
         with open(self._table, "rb") as table:
             self._mounts = parse(table.read())
+        self._found.clear()
 
 
 def parse(table: bytes) -> tuple[Mount, ...]:
@@ -92,6 +94,17 @@ def parse(table: bytes) -> tuple[Mount, ...]:
             point = _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), fields[4])
             mounts.append(Mount(int(fields[0]), point, kind.split(b" ")[0].decode("utf-8", "replace")))
     return tuple(mounts)
+
+
+def _around(path: bytes, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    holding = [mount for mount in mounts if _within(path, mount.point)]
+    below = tuple(mount for mount in mounts if _within(mount.point, path))
+    # The longest mount point holds it; among equals the last one, mounted over the others.
+    return (
+        (max(enumerate(holding), key=lambda each: (len(each[1].point), each[0]))[1], *below)
+        if holding
+        else below
+    )
 
 
 def _within(path: bytes, directory: bytes) -> bool:

@@ -20,6 +20,8 @@ class Register:
         self._paths: dict[Descriptor, tuple[bytes, ...]] = {}
         self._below: dict[bytes, set[bytes]] = {}
         self._attributes: dict[bytes, tuple[int, int, int]] = {}
+        self._alike: dict[tuple[int, int, int], tuple[int, int, int]] = {}
+        """Those that were seen, one of each: a thousand directories have few."""
         self._orphans: set[Descriptor] = set()
 
     def __contains__(self, path: bytes) -> bool:
@@ -57,7 +59,8 @@ class Register:
 
     def differs(self, path: bytes, attributes: tuple[int, int, int]) -> bool:
         """Note mode, owner and group of `path`, and tell whether they were not the same before."""
-        before, self._attributes[path] = self._attributes.get(path), attributes
+        before = self._attributes.get(path)
+        self._attributes[path] = self._alike.setdefault(attributes, attributes)
         return before != attributes
 
     def release(self, path: bytes) -> int:
