@@ -11,6 +11,7 @@ from headgated.core.masking import SecretNames
 from headgated.core.paths import escape
 from headgated.core.plan import Change, Plan
 from headgated.core.sealing import mask_slots, names_in
+from headgated.core.settings import settings_changed
 from headgated.core.textdiff import unified
 from headgated.core.tree import Entry, Kind
 from headgated.engine.content import Content
@@ -34,8 +35,6 @@ def changed_settings(plan: Plan, old: Content, new: Content, names: SecretNames)
     found: list[SettingChange] = []
     for change, before, after in _contents(plan, old, new):
         if before is not None and after is not None:
-            from headgated.core.settings import settings_changed  # noqa: PLC0415 - readers of all formats, not before one is needed
-
             found += settings_changed(change.path, before, after, names=names) or ()
     return tuple(map(_without_slots, found[:SETTINGS]))
 

@@ -13,11 +13,22 @@ from headgated.core.formats.node import Documents, UnclearError
 from headgated.core.formats.plain import read_json, read_toml
 from headgated.core.formats.properties import read_properties
 from headgated.core.formats.units import read_unit
-from headgated.core.formats.xml import read_xml
-from headgated.core.formats.yaml import read_yaml
 
 READ_BYTES = 1024 * 1024
 """A longer file is not read."""
+
+
+def _read_xml(text: str) -> Documents:
+    from headgated.core.formats.xml import read_xml  # noqa: PLC0415 - a library that only such files need in memory
+
+    return read_xml(text)
+
+
+def _read_yaml(text: str) -> Documents:
+    from headgated.core.formats.yaml import read_yaml  # noqa: PLC0415 - as above, and a large one
+
+    return read_yaml(text)
+
 
 _READ_SLOWLY: dict[Callable[[str], Documents], int] = {
     read_toml: 256 * 1024,
@@ -43,15 +54,15 @@ _UNITS = (
 
 _BY_SUFFIX: dict[bytes, Callable[[str], Documents]] = {
     b"json": read_json,
-    b"yaml": read_yaml,
-    b"yml": read_yaml,
+    b"yaml": _read_yaml,
+    b"yml": _read_yaml,
     b"toml": read_toml,
     b"ini": read_ini,
     b"cfg": read_ini,
     b"cnf": read_ini,
     b"conf": read_conf,
     b"env": read_env,
-    b"xml": read_xml,
+    b"xml": _read_xml,
     b"properties": read_properties,
     **dict.fromkeys(_UNITS, read_unit),
 }
