@@ -26,6 +26,7 @@ from tests.unit.effects.watching import (
 from headgated.effects.watch import Watcher, WatchMode
 from headgated.effects.watch.doorstep import CROWD
 from headgated.effects.watch.roots import look
+from headgated.effects.watch.watches import Watches
 
 
 @pytest.fixture
@@ -201,6 +202,27 @@ def test_root_flapping_is_not_rebuilt_each_time(
         assert sum("anew" in record.message for record in caplog.records) < 10
         wait_mode(watcher, root, WatchMode.EVENTS)
         assert until(lambda: watcher._keepers[str(root)]._standing == look(str(root)))
+        assert_sees_every_directory(told, root)
+
+
+def test_root_that_is_away_for_a_moment_while_it_is_watched_is_watched_whole(
+    told: Told, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Afterwards it is the same directory as before, and nothing else would tell that what is in it was not found."""
+    listed, away = Watches._list, root.with_name("away")
+
+    def while_away(self: Watches, path: bytes) -> list[bytes]:
+        monkeypatch.setattr(Watches, "_list", listed)
+        root.rename(away)
+        try:
+            return listed(self, path)
+        finally:
+            away.rename(root)
+
+    monkeypatch.setattr(Watches, "_list", while_away)
+    with watching(told, root) as watcher:
+        wait_mode(watcher, root, WatchMode.EVENTS)
+        assert told.wait_everything(root)
         assert_sees_every_directory(told, root)
 
 

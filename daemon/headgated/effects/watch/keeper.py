@@ -159,9 +159,10 @@ class Keeper:
             return
         lookout = self._lookout
         unrooted = lookout is not None and not lookout.rooted
-        if self._bell.take_look() or unrooted or self._timers.take("probe"):
+        called = self._bell.take_look()
+        if called or unrooted or self._timers.take("probe"):
             self._timers.set("probe", max(self._pace.probe, EACH * self._readers.users))
-            self._probe()
+            self._probe(came=called)
         if lookout and lookout.trouble:
             self._want(lookout.trouble, logging.WARNING)
         if lookout:
@@ -194,7 +195,8 @@ class Keeper:
             timers.set("scan", spread(pace.poll if self._judged[0] is WatchMode.POLLING else pace.scan))
             self._mailbox.mark_all()
 
-    def _probe(self) -> None:
+    def _probe(self, *, came: bool) -> None:
+        """Look whether the root is what it was; where it `came`, it may have been away while what is in it was being watched."""
         standing = look(self._root)
         if standing != self._standing:
             before = self._standing.problem
@@ -203,7 +205,7 @@ class Keeper:
             self._want("the directory was made anew")
         elif self._lookout:
             self._lookout.step()
-            if (around := self._mounts.around(standing.real)) != self._around:
+            if (around := self._mounts.around(standing.real)) != self._around or came:
                 self._around = around
                 self._lookout.verify()
                 self._mailbox.mark_all()
