@@ -75,6 +75,7 @@ def test_source_replaced_by_a_file_halts(full: Site) -> None:
 def test_emptied_source_halts_until_allowed(full: Site) -> None:
     """S6, S7."""
     before = tree_of(full.target)
+    full.client.pause_environment("web", "all at once")
     for path in full.source.iterdir():
         path.unlink()
     halts(full, "SOURCE_EMPTY")
@@ -232,7 +233,7 @@ def test_file_that_takes_its_time_to_be_written_arrives_whole(full: Site, name: 
         [
             "sh",
             "-c",
-            'exec > "$1"; echo begins; sleep 0.7; echo goes on; sleep 0.7; echo ends',
+            'exec > "$1"; echo begins; sleep 0.5; echo goes on; sleep 0.5; echo ends',
             "sh",
             full.source / name,
         ]
@@ -240,6 +241,7 @@ def test_file_that_takes_its_time_to_be_written_arrives_whole(full: Site, name: 
     try:
         while writer.poll() is None:
             seen.add(target.read_text() if target.exists() else None)
+            time.sleep(0.001)
         assert seen <= {before, whole}
         eventually(lambda: target.exists() and target.read_text() == whole)
     finally:
