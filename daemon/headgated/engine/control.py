@@ -324,9 +324,15 @@ class Control:
 
         def accept() -> str:
             job = jobs.accept(order, caller)
+
+            def noted() -> None:
+                audited()
+                # Before there is a record: whoever asks again after an error must not find the order carried out all the same.
+                self._answers.remember(order.request_id, verb, order, job.record.deployment_id)
+
             begun = self._fleet.begin(job)
             try:
-                jobs.record(job, audited)
+                jobs.record(job, noted)
             except BaseException:
                 if not begun:
                     jobs.discard(job)
@@ -337,7 +343,9 @@ class Control:
             return job.record.deployment_id
 
         environment = self._environment_of(order)
-        deployment_id = await self._once(environment, order.request_id, verb, order, accept, waiting)
+        deployment_id = await self._once(
+            environment, order.request_id, verb, order, accept, waiting, remembers=True
+        )
         # As it was accepted: by now the worker may have begun, and the answer is PENDING.
         return accepted[0].record if accepted else await self.get_deployment(deployment_id)
 
@@ -350,12 +358,13 @@ class Control:
         action: Callable[[], str],
         waiting: Sequence[Job] = (),
         *,
+        remembers: bool = False,
         before: Callable[[], Awaitable[None]] | None = None,
         after: Callable[[str], None] | None = None,
     ) -> str:
         """Do `action` unless the same request was answered before; one at a time for each environment.
 
-        What `before` and `after` (given the answer) do belongs to the turn: no order finds an environment half there or half gone.
+        Where it `remembers`, `action` keeps its answer for the next such request itself. What `before` and `after` (given the answer) do belongs to the turn: no order finds an environment half there or half gone.
         """
 
         def act() -> str:
@@ -363,7 +372,8 @@ class Control:
             if known is not None:
                 return known
             answer = action()
-            self._answers.remember(request_id, verb, request, answer)
+            if not remembers:
+                self._answers.remember(request_id, verb, request, answer)
             return answer
 
         async def take_turn() -> str:

@@ -3,7 +3,7 @@
 What can be refused is refused at once, before anything has an id; the rest is planned when its turn comes and carried out by
 `deploying`. What comes to the disk, in this order:
 
-    the line of the audit log, beside it the bytes of the record -> the record's name (-> the answer to who asked)
+    the line of the audit log, beside it the bytes of the record -> the request's id -> the record's name (-> the answer to who asked)
     beside all that: planning, staging, the intent (COMMIT, see `execution`)
             -> when both are there, the change at the target
 
