@@ -76,8 +76,9 @@ class Quarrel:
                             if rng.random() < 0.5:
                                 client.wait_for_deployment(asked.deployment_id, 60)
                         case "roll back":
-                            newest = next(client.list_deployments("web", statuses=["success"]))
-                            client.rollback(newest.deployment_id, include_later=rng.random() < 0.5)
+                            standing = client.list_deployments("web", statuses=["success"])
+                            for newest in itertools.islice(standing, 1):  # There may be none just now.
+                                client.rollback(newest.deployment_id, include_later=rng.random() < 0.5)
                         case "restore":
                             some = list(itertools.islice(client.list_deployments("web"), 10))
                             client.restore(rng.choice(some).deployment_id)

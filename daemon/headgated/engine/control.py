@@ -364,7 +364,8 @@ class Control:
     ) -> str:
         """Do `action` unless the same request was answered before; one at a time for each environment.
 
-        Where it `remembers`, `action` keeps its answer for the next such request itself. What `before` and `after` (given the answer) do belongs to the turn: no order finds an environment half there or half gone.
+        Where it `remembers`, `action` keeps its answer for the next such request itself. What `before` and `after` (given the
+        answer) do belongs to the turn: no order finds an environment half there or half gone.
         """
 
         def act() -> str:

@@ -183,9 +183,9 @@ def test_busy_parent_is_left_to_probing(told: Told, root: Path) -> None:
         for number in range(CROWD + 100):
             (root.parent / f"stranger{number}").touch()
         assert until(lambda: doorstep._strangers > CROWD)
+        assert told.changes == []
         watcher._keepers[str(root)]._bell.look()
         assert until(lambda: kernel_watches(lookout_of(watcher, root)) == 3)  # root, sub and the cookie
-        assert told.changes == []
         shutil.rmtree(root)
         wait_mode(watcher, root, WatchMode.ABSENT)
 
