@@ -27,7 +27,7 @@ from headgated.core.deployment import (
     RollbackInfo,
     Trigger,
 )
-from headgated.core.environment import DriftPolicy, Environment
+from headgated.core.environment import DriftPolicy, Environment, Hold
 from headgated.core.errors import (
     ConflictError,
     DeploymentFailedError,
@@ -262,26 +262,20 @@ class Jobs:
         order = job.order
         if runtime.unconfirmed is not None and isinstance(order, DeployOrder | AdoptOrder):
             raise DeploymentFailedError(**_unconfirmed(runtime.name, runtime.unconfirmed.deployment_id))
+        hold: Hold | None = None
         if isinstance(order, AdoptOrder):
-            return self._adopt(runtime, environment, record, job)
-        if isinstance(order, DeployOrder):
+            planned = self._plan_adoption(runtime, environment, order)
+            hold = self._hold_of_adoption(runtime, environment, record, planned)
+        elif isinstance(order, DeployOrder):
             self._refuse_drift(runtime, environment)
             planned = self._plan(runtime, environment, order, loose=loose)
-            return self._deploying.carry_out(
-                runtime,
-                environment,
-                record,
-                planned,
-                cancelled=job.cancelled,
-                recorded=job.recorded.result,
-            )
-        target = self._ledger.get(order.deployment_id)
-        undone, to = self._to_undo(order, target)
-        names = tuple(other.deployment_id for other in undone)
-        changes = [self._history.changes(name) for name in names]
-        planned = self._planning.plan_undo(runtime, environment, changes, to)
-        record = replace(record, rollback_info=RollbackInfo(order.deployment_id, names))
-        hold = hold_of(record, changes)
+        else:
+            undone, to = self._to_undo(order, self._ledger.get(order.deployment_id))
+            names = tuple(other.deployment_id for other in undone)
+            changes = [self._history.changes(name) for name in names]
+            planned = self._planning.plan_undo(runtime, environment, changes, to)
+            record = replace(record, rollback_info=RollbackInfo(order.deployment_id, names))
+            hold = hold_of(record, changes)
         return self._deploying.carry_out(
             runtime,
             environment,
@@ -346,25 +340,13 @@ class Jobs:
         plan = plan_adoption(runtime.name, runtime.managed, found, asked)
         return Planned(plan, from_history(self._history), kept=kept)
 
-    def _adopt(
-        self, runtime: Runtime, environment: Environment, record: ConfigDeployment, job: Job
-    ) -> ConfigDeployment:
-        if not isinstance(job.order, AdoptOrder):
-            raise TypeError("only an order to adopt can be adopted by")
-        planned = self._plan_adoption(runtime, environment, job.order)
+    def _hold_of_adoption(
+        self, runtime: Runtime, environment: Environment, record: ConfigDeployment, planned: Planned
+    ) -> Hold | None:
         wanted: Directory | None = None
         with suppress(HeadgateError):
             wanted = self._planning.read(runtime, environment).tree
-        hold = adoption_hold(environment, record, planned.plan.changes, wanted)
-        return self._deploying.carry_out(
-            runtime,
-            environment,
-            record,
-            planned,
-            cancelled=job.cancelled,
-            hold=hold,
-            recorded=job.recorded.result,
-        )
+        return adoption_hold(environment, record, planned.plan.changes, wanted)
 
     def _to_undo(
         self, order: RollbackOrder | RestoreOrder, target: ConfigDeployment
