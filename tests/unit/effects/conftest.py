@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from headgated.effects.history import History
+
 
 @pytest.fixture
 def swift(tmp_path: Path) -> Iterator[Path]:
@@ -19,3 +21,16 @@ def swift(tmp_path: Path) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(dir=memory, prefix="headgate-"))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def path(swift: Path) -> Path:
+    """Where a test's history is."""
+    return swift / "history.db"
+
+
+@pytest.fixture
+def history(path: Path) -> Iterator[History]:
+    history = History(path)
+    yield history
+    history.close()

@@ -39,18 +39,6 @@ from headgated.effects.history.encoding import decode_changes
 MEBIBYTE = 1024 * 1024
 
 
-@pytest.fixture
-def path(swift: Path) -> Path:
-    return swift / "history.db"
-
-
-@pytest.fixture
-def history(path: Path) -> Iterator[History]:
-    history = History(path)
-    yield history
-    history.close()
-
-
 def reopened(history: History, path: Path) -> History:
     history.close()
     return History(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -14,18 +14,6 @@ from tests.unit.effects.past import TOKEN, ask, commit, deploy, digest, entry, i
 from headgated.core.errors import NotFoundError
 from headgated.core.tree import EMPTY, Directory, build
 from headgated.effects.history import History
-
-
-@pytest.fixture
-def path(swift: Path) -> Path:
-    return swift / "history.db"
-
-
-@pytest.fixture
-def history(path: Path) -> Iterator[History]:
-    history = History(path)
-    yield history
-    history.close()
 
 
 def stored(history: History, *contents: bytes) -> list[bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,18 +23,6 @@ FIRST: dict[bytes, bytes | None] = {
 }
 SECOND: dict[bytes, bytes | None] = {b"wide/f007": b"changed", b"wide/f008": None, b"new": b"new"}
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def path(swift: Path) -> Path:
-    return swift / "history.db"
-
-
-@pytest.fixture
-def history(path: Path) -> Iterator[History]:
-    history = History(path)
-    yield history
-    history.close()
 
 
 @pytest.fixture
