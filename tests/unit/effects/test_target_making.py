@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +62,33 @@ def test_what_is_not_taken_is_closed(directory: int, *, ahead: bool) -> None:
     os.close(files.take())
     files.close()
     assert open_files() == before
+
+
+class OneAtATime(Acts):
+    """Notices two files that are made at once."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+        self.made: list[bytes] = []
+        self.together = False
+
+    def create(self, directory: int, name: bytes) -> int:
+        self.together |= not self._busy.acquire(blocking=False)
+        time.sleep(0.002)
+        self.made.append(name)
+        descriptor = super().create(directory, name)
+        self._busy.release()
+        return descriptor
+
+
+def test_files_ahead_are_made_by_one_at_a_time(directory: int) -> None:
+    acts, names = OneAtATime(), [b"%03d" % number for number in range(30)]
+    first = Files(acts, [(directory, name) for name in names[:15]], ahead=True)
+    second = Files(acts, [(directory, name) for name in names[15:]], ahead=True, after=first)
+    for files in (first, second):
+        files.close()
+    assert acts.made == names
+    assert not acts.together
 
 
 MANY: World = {b"f%03d" % number: F(b"%d" % number) for number in range(100)}

@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_nothing_differs_where_all_is_as_it_should_be(root: Path) -> None:
     assert differences(Target(str(root)), tree_of(root)) == []
 
 
-@pytest.mark.parametrize("looked_at_before", [True, False])
+@pytest.mark.parametrize("looks_before", [0, 1, 3])
 @pytest.mark.parametrize(
     ("tamper", "expected"),
     [
@@ -121,14 +122,48 @@ def test_nothing_differs_where_all_is_as_it_should_be(root: Path) -> None:
     ],
 )
 def test_all_that_differs_is_named(
-    root: Path, tamper: Callable[[Path], object], expected: list[bytes], *, looked_at_before: bool
+    root: Path, tamper: Callable[[Path], object], expected: list[bytes], looks_before: int
 ) -> None:
     tree, target = tree_of(root), Target(str(root))
     wait_until_old(root)
-    if looked_at_before:
+    for _ in range(looks_before):
         assert differences(target, tree) == []
     tamper(root)
     assert differences(target, tree) == expected
+
+
+def test_another_tree_is_compared_anew(root: Path) -> None:
+    """That the last one was there without doubt, and that nothing changed since, says nothing about this one."""
+    tree, target = tree_of(root), Target(str(root))
+    wait_until_old(root)
+    for _ in range(3):
+        assert differences(target, tree) == []
+    assert differences(target, edit(tree, {b"d/inner": file(b"other", 0o644)})) == [b"d/inner"]
+    assert differences(target, edit(tree, {b"f": file(b"content", 0o600)})) == [b"f"]
+    assert differences(target, tree) == []
+
+
+def test_file_with_a_secret_differs_as_soon_as_the_secret_is_another(root: Path) -> None:
+    """The same file and the same tree: only what makes the seal has changed."""
+    sealed = replace(file(b"inner", 0o644), digest=b"\1" * 32, size=9, seal=b"old")
+    tree, target = edit(tree_of(root), {b"d/inner": sealed}), Target(str(root))
+    target.recognise(lambda _digest: b"old")
+    wait_until_old(root)
+    for _ in range(3):
+        assert b"d/inner" not in differences(target, tree)
+    target.recognise(lambda _digest: b"new")
+    assert b"d/inner" in differences(target, tree)
+
+
+def test_what_is_to_be_read_anew_is(root: Path) -> None:
+    tree, (target, lens) = tree_of(root), counting(root)
+    wait_until_old(root)
+    for _ in range(3):
+        assert differences(target, tree) == []
+    before = lens.reads
+    lens.forget(b"d/inner")
+    assert differences(target, tree) == []
+    assert lens.reads == before + 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from threading import Event
 
@@ -31,6 +32,8 @@ from headgated.effects.scan.reading import (
 )
 from headgated.effects.scan.refusal import refused_directory, refused_leaf, unreadable
 from headgated.effects.signature import look, signature, signatures
+
+_ENCODING = sys.getfilesystemencoding()
 
 
 class ScanEndedError(DeploymentFailedError):
@@ -134,11 +137,14 @@ class Sweep:
         if not self._trust or rules is not known.rules:
             return names
         before = known.signatures
-        files = [name for name in names if name in before]
+        expected = list(map(before.get, names))
+        files = names if None not in expected else [name for name in names if name in before]
         try:
             now = signatures(here, files)
         except OSError:
             return names
+        if now == expected:
+            return []
         changed = {name for name, one in zip(files, now, strict=True) if before[name] != one}
         return [name for name in names if name in changed or name not in before]
 
@@ -285,4 +291,4 @@ def _listed(here: int) -> list[bytes]:
         OSError: it cannot be read. Names that nobody may look up are as good as none.
     """
     look(here, b".")
-    return list(map(os.fsencode, os.listdir(here)))
+    return [name.encode(_ENCODING, "surrogateescape") for name in os.listdir(here)]

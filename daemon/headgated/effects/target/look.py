@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from headgated.core.paths import join
-from headgated.core.tree import Entry, Kind, Node
+from headgated.core.tree import Entry, Kind, Node, own
 from headgated.effects.beneath import GONE, Beneath
 from headgated.effects.signature import bits_in, signature, signatures
 from headgated.effects.target.failure import moved
@@ -27,6 +27,7 @@ RACY = 50_000_000
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIGEST_BYTES = 32
+_SHOWN_BYTES = 16
 _ATTEMPTS = 5
 _NOTHING: Mapping[bytes, bytes] = {}
 
@@ -52,6 +53,9 @@ class Lens:
         self.mac = mac
         self._known: dict[bytes, dict[bytes, bytes]] = {}
         """Signature and digest by the path of the directory and the name in it."""
+        self._agreed: dict[bytes, tuple[Mapping[bytes, Node], bytes]] = {}
+        """What was expected in a directory and is there beyond doubt, and a digest of the signatures that showed it: as long as
+        both are the same, nothing has to be compared name by name."""
         self.fine_times: dict[int, bool] = {}
         """For each device that was tried: whether it gives every looked-at change its own ctime."""
         self.unnamed: dict[int, bool] = {}
@@ -103,6 +107,10 @@ class Lens:
             now = signatures(directory, names)
         except OSError:
             return list(names)
+        shown = hashlib.blake2b(b"".join(now), digest_size=_SHOWN_BYTES).digest()
+        agreed = self._agreed.get(at)
+        if agreed is not None and agreed[0] is expected and agreed[1] == shown:
+            return []
         doubtful, known = [], self._known.get(at, _NOTHING).get
         for name, one in zip(names, now, strict=True):
             entry, kept = expected[name], known(name)
@@ -113,6 +121,12 @@ class Lens:
                 or not _has_bits(entry, *bits_in(one))
             ):
                 doubtful.append(name)
+        if (
+            not doubtful
+            and len(names) == len(expected)
+            and not any(own(expected[name]).seal for name in names)
+        ):
+            self._agreed[at] = expected, shown
         return doubtful
 
     def _is_sealed(self, entry: Entry, kept: bytes, found: bytes) -> bool:
@@ -190,6 +204,7 @@ class Lens:
     def forget(self, path: bytes) -> None:
         """Read the file at `path` anew when next asked."""
         at, _, name = path.rpartition(b"/")
+        self._agreed.pop(at, None)
         here = self._known.get(at)
         if here is not None:
             here.pop(name, None)
@@ -198,6 +213,8 @@ class Lens:
 
     def moved(self, old: bytes, new: bytes) -> None:
         """Note that the directory at `old` is at `new`, with the files in it; those further below are not meant."""
+        self._agreed.pop(old, None)
+        self._agreed.pop(new, None)
         here = self._known.pop(old, None)
         if here is not None:
             self._known[new] = here
@@ -211,7 +228,7 @@ class Lens:
 
     def become(self, other: Lens) -> None:
         """Know what another knows, and nothing else."""
-        self._known = other._known
+        self._known, self._agreed = other._known, {}
 
     def renew(self, path: bytes, before: os.stat_result, after: os.stat_result) -> None:
         """Note that only the number of names of the file at `path` has changed, by our own doing."""

@@ -1,7 +1,7 @@
 """Makes empty files, of many some ahead of whoever fills them.
 
 Making a file may take the kernel longer than all else about it takes Python, and needs no Python: so the next files are made
-by a thread beside while some are filled.
+by a thread beside while some are filled. By one at a time: two in one directory wait for each other with a processor each.
 """
 
 from __future__ import annotations
@@ -18,23 +18,28 @@ from headgated.effects.target.beside import beside
 class Files:
     """Some empty files, handed out in the order in which they were asked for."""
 
-    def __init__(self, acts: Acts, places: Sequence[tuple[int, bytes]], *, ahead: bool) -> None:
+    def __init__(
+        self, acts: Acts, places: Sequence[tuple[int, bytes]], *, ahead: bool, after: Files | None = None
+    ) -> None:
         """Begin to make them.
 
         Args:
             acts: makes them.
             places: the open directory that each is to be in, and its name there.
             ahead: by a thread; the directories must stay open until `close`.
+            after: are made first.
         """
         self._made: deque[int] = deque()
         self._error: BaseException | None = None
         self._under_way: Future[None] | None = None
         if ahead:
-            self._under_way = beside(self._make, acts, places)
+            self._under_way = beside(self._make, acts, places, after)
         else:
             self._make(acts, places)
 
-    def _make(self, acts: Acts, places: Sequence[tuple[int, bytes]]) -> None:
+    def _make(self, acts: Acts, places: Sequence[tuple[int, bytes]], after: Files | None = None) -> None:
+        if after is not None:
+            after.wait()
         try:
             for directory, name in places:
                 self._made.append(acts.create(directory, name))
@@ -47,18 +52,18 @@ class Files:
         Raises:
             OSError: it could not be made.
         """
-        self._wait()
+        self.wait()
         if not self._made and self._error is not None:
             raise self._error
         return self._made.popleft()
 
     def close(self) -> None:
         """Close what was not taken, when all are made."""
-        self._wait()
+        self.wait()
         while self._made:
             os.close(self._made.popleft())
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Return when all are made, or one could not be."""
         if self._under_way is not None:
             self._under_way.result()
-            self._under_way = None

@@ -108,7 +108,7 @@ class Stager:
         batches: deque[_Batch] = deque()
         try:
             while some := list(islice(items, _TOGETHER if ahead else 1)):
-                batches.append(self._begin(some, ahead=ahead > 0))
+                batches.append(self._begin(some, batches[-1].files if batches else None, ahead=ahead > 0))
                 if len(batches) > ahead:
                     self._finish(batches.popleft(), syncs)
             while batches:
@@ -124,8 +124,8 @@ class Stager:
             with suppress(OSError):
                 remove_all(self._site, put.temp)
 
-    def _begin(self, items: Sequence[_Item], *, ahead: bool) -> _Batch:
-        """Make directories, and begin to make files."""
+    def _begin(self, items: Sequence[_Item], before: Files | None, *, ahead: bool) -> _Batch:
+        """Make directories, and begin to make files, when those before them are made."""
         places = []
         for item in items:
             self._path = item.change.path
@@ -133,7 +133,7 @@ class Stager:
                 places.append(self._site.beneath.place(item.temp))
             elif item.wanted.kind == Kind.DIRECTORY and not item.closes:
                 self._make_directory(item.temp)
-        return _Batch(items, Files(self._acts, places, ahead=ahead))
+        return _Batch(items, Files(self._acts, places, ahead=ahead, after=before))
 
     def _finish(self, batch: _Batch, syncs: Syncs) -> None:
         before = self._done
