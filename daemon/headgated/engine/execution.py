@@ -12,8 +12,9 @@ audit log (`Work.recorded`): nothing that others see is done before. An intent w
 With strategy atomic the same steps are carried out in a second directory while staging, and renaming into place is one exchange
 of the two (`effects.target.whole`).
 
-A few files are staged without a name: a crash before the commit leaves nothing of them, and they are brought to the disk
-beside it; the first rename waits for both.
+What is staged is brought to the disk while history takes in what it has to keep; only the commitment itself waits for it. A few
+files are staged without a name: a crash before the commit leaves nothing of them, and they are brought to the disk beside it;
+the first rename waits for both.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def execute(
         if check is not None:
             work = replace(work, record=check())
         progress("apply", 0, total)
-        history.commit(intent_of(work, token))
+        history.commit(intent_of(work, token), way.on_disk)
         work.recorded()
     except BaseException:
         _give_up(history, target, directories, token, deployment_id)

@@ -19,6 +19,7 @@ from tests.unit.effects.faults import DeadError, Fault, Faulty
 from tests.unit.effects.world import TOKEN, D, F, L, Thing, World, build, look, planned, reader
 
 from headgated.core.errors import DeploymentFailedError
+from headgated.core.paths import parent
 from headgated.core.steps import Step
 from headgated.effects.target import Target
 
@@ -55,6 +56,7 @@ def states(swift: Path, plan: tuple[Step, ...]) -> dict[str, Path]:
     target = Target(str(root))
     made = {"unstaged": copy(root, swift / "unstaged")}
     target.stage(plan, reader(AFTER))
+    target.on_disk()
     made["staged"] = copy(root, swift / "staged")
     target.apply(plan)
     made["applied"] = copy(root, swift / "applied")
@@ -151,6 +153,7 @@ def test_power_cut_at_any_act_leaves_all_or_nothing(disk: Path) -> None:
         target = Target(str(root), acts=acts)
         plan = planned(target, BEFORE, AFTER)
         target.stage(plan, reader(AFTER))
+        target.on_disk()
         acts.fault = Fault(len(acts.log) + at, dead=True)
         applied = False
         try:
@@ -185,6 +188,7 @@ def test_power_cut_at_any_act_of_undoing_leaves_all_or_nothing(disk: Path) -> No
         target = Target(str(root), acts=acts)
         plan = planned(target, BEFORE, AFTER)
         target.stage(plan, reader(AFTER))
+        target.on_disk()
         target.apply(plan)
         acts.fault = Fault(len(acts.log) + at, dead=True)
         # What fails for a dead act is tried again after the cut.
@@ -253,6 +257,7 @@ def test_applied_survives_a_power_cut(disk: Path) -> None:
         target = Target(str(root))
         plan = planned(target, before, after)
         target.stage(plan, reader(after))
+        target.on_disk()
         target.apply(plan)
         (root / "unsynced").write_bytes(b"so that something is lost")
         cut_power(disk)
@@ -269,6 +274,7 @@ def test_everything_is_synced_in_order(swift: Path) -> None:
     target = Target(str(root), acts=acts)
     plan = planned(target, BEFORE, AFTER)
     target.stage(plan, reader(AFTER))
+    target.on_disk()
     assert acts.log.count("sync") == acts.log.count("create") + acts.log.count("make_directory")
     staged = len(acts.log)
     target.apply(plan)
@@ -282,6 +288,7 @@ def test_temporaries_go_only_when_what_is_undone_is_on_disk(swift: Path, plan: t
     acts = Faulty()
     target = Target(str(swift / "t"), acts=acts)
     target.stage(plan, reader(AFTER))
+    target.on_disk()
     target.apply(plan)
     del acts.log[:]
     target.undo(plan)
@@ -310,6 +317,7 @@ def test_many_files_are_synced_together(swift: Path) -> None:
     target = Target(str(root), acts=acts)
     plan = planned(target, MANY_BEFORE, MANY)
     target.stage(plan, reader(MANY))
+    target.on_disk()
     assert (acts.log.count("sync"), acts.log.count("sync_file_system")) == (0, 1)
     target.apply(plan)
     assert (acts.log.count("sync"), acts.log.count("sync_file_system")) == (0, 2)
@@ -326,10 +334,16 @@ def test_failing_sync_of_many_files_is_undone(swift: Path, when: str) -> None:
     plan = planned(target, MANY_BEFORE, MANY)
     if when == "apply":
         target.stage(plan, reader(MANY))
+        target.on_disk()
     acts.fail("sync_file_system", errno.EIO)
+    if when == "stage":
+        target.stage(plan, reader(MANY))
     with pytest.raises(DeploymentFailedError) as caught:
-        target.stage(plan, reader(MANY)) if when == "stage" else target.apply(plan)
+        target.on_disk() if when == "stage" else target.apply(plan)
     assert caught.value.reason == ("IO_ERROR" if when == "stage" else "UNDO_FAILED")
-    if when == "apply":
+    if when == "stage":
+        acts.fired = ""
+        target.sweep({parent(step.path) for step in plan}, TOKEN)
+    else:
         assert Target(str(root)).recover(plan) is False
     assert look(root) == MANY_BEFORE

@@ -124,6 +124,7 @@ def test_target_that_becomes_read_only_is_repaired_when_it_is_writable_again(tmp
         after = {**WORLD, b"f": F(b"new"), b"d/x": F(b"new")}
         plan = steps(changes(target, WORLD, after), TOKEN)
         target.stage(plan, reader(after))
+        target.on_disk()
         subprocess.run(["mount", "-o", "remount,ro", root], check=True)
         with pytest.raises(DeploymentFailedError) as caught:
             target.apply(plan)

@@ -293,7 +293,8 @@ def test_reader_that_waits_keeps_no_events(root: Path) -> None:
     def report(why: str) -> None:
         pytest.fail(why)
 
-    reader, weak = Reader(report, linger=0.2), Weak()
+    reader, weak = Reader(report), Weak()
+    reader.linger = 0.2
     reader.start()
     try:
         reader.watch(os.fsencode(root), CONTENT, weak)

@@ -26,7 +26,7 @@ from tests.unit.effects.watching import (
 from headgated.effects.watch import Watcher, WatchMode
 from headgated.effects.watch.lookout import Lookout
 from headgated.effects.watch.reader import CONTENT, Event
-from headgated.effects.watch.sharing import Readers
+from headgated.effects.watch.sharing import Readers, Shared
 
 
 @pytest.fixture
@@ -180,3 +180,9 @@ class _Stuck:
 
     def on_queue_overflow(self) -> None:
         pass
+
+
+def test_whoever_begins_to_watch_waits_for_no_lingering() -> None:
+    """A new reader has to answer before it may take its time."""
+    shared = Shared(linger=30.0)
+    shared.end()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from headgated.core.errors import AlreadyExistsError, HistoryDamagedError, NotFoundError
 from headgated.core.intent import Intent
 from headgated.core.paths import escape
 from headgated.core.plan import Change
 from headgated.core.tree import Directory
+from headgated.effects.durable import at_once
 from headgated.effects.history.contents import name
 from headgated.effects.history.database import Database
 from headgated.effects.history.deployments import needed
@@ -50,8 +51,12 @@ class Journal:
             self._pins.begin(environment, deployment_id)
         self._database.sync()
 
-    def commit(self, intent: Intent) -> None:
+    def commit(self, intent: Intent, first: Callable[[], object] = at_once) -> None:
         """Commit to a deployment: when this returns, a power cut loses neither the intent nor anything it refers to.
+
+        Args:
+            intent: what is committed to.
+            first: called when all but the commitment itself is written; what it raises ends it.
 
         Raises:
             AlreadyExistsError: that deployment has committed already.
@@ -70,6 +75,7 @@ class Journal:
             with self._database.write() as sql:
                 self._write_changes(sql, intent.deployment_id, n, batch)
             self._database.weigh(len(batch))
+        first()
         with self._database.write() as sql:
             self._write_changes(sql, intent.deployment_id, *last)
             self._write_intent(sql, intent, last[0] + 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from headgated.core.intent import Intent
 from headgated.core.plan import Change
 from headgated.core.tree import EMPTY, Directory
+from headgated.effects.durable import at_once
 from headgated.effects.history.collection import Collected, Collection
 from headgated.effects.history.database import Database
 from headgated.effects.history.deployments import Deployments, Finished
@@ -142,15 +143,19 @@ class History:
         """Note that staging has begun: temporaries with `token` may lie in `directories`; synced where there are any."""
         self._journal.begin(environment, deployment_id, token, target, directories)
 
-    def commit(self, intent: Intent) -> None:
+    def commit(self, intent: Intent, first: Callable[[], object] = at_once) -> None:
         """Commit to a deployment: synced, with everything that was put before.
+
+        Args:
+            intent: what is committed to.
+            first: waits for what has to be on the disk before that; what it raises ends it, and nothing is committed to.
 
         Raises:
             AlreadyExistsError: it has committed already.
             HistoryDamagedError: CONTENT_MISSING, a content that it replaces or brings was not put.
             UnavailableError: it did not commit as far as is known; call `abandoned`.
         """
-        self._journal.commit(intent)
+        self._journal.commit(intent, first)
 
     def applied(self, deployment_id: str, *, untidy: bool = False) -> None:
         """Note that the target has it all: the head moves, and the record is no longer kept here. Not synced.

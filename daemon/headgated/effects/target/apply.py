@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from headgated.core.errors import DeploymentFailedError, HeadgateError
 from headgated.core.steps import Attributes, Put, RemoveDirectory, Step, Take, touched
 from headgated.core.tree import Entry, Kind
+from headgated.effects.durable import at_once
 from headgated.effects.target.attributes import change
 from headgated.effects.target.failure import failed, moved
 from headgated.effects.target.look import unchanged
@@ -37,8 +38,12 @@ class Applier:
         self._site, self._unnamed = site, unnamed
         self._staged: dict[bytes, tuple[os.stat_result, bytes | None]] = {}
 
-    def run(self, planned: Sequence[Step]) -> None:
+    def run(self, planned: Sequence[Step], first: Callable[[], object] = at_once) -> None:
         """Perform the steps in order and bring them to the disk.
+
+        Args:
+            planned: the steps.
+            first: waits until what has a name is on the disk.
 
         Raises:
             TargetMovedError: the target is not what the plan found. Everything is as before; no temporary is left.
@@ -49,6 +54,7 @@ class Applier:
         if self._unnamed is not None:
             self._unnamed.wait()
         try:
+            first()
             for step in planned:
                 self._perform(step)
             sync_directories(self._site, touched(planned))

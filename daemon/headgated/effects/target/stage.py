@@ -1,7 +1,7 @@
 """Makes what is to be put, whole and on disk, under temporary names beside its destination.
 
-Nothing that readers look at changes here. Each file is written, given its owner and bits, and synced before `run` returns;
-many files are synced together, and made some ahead. A few may be staged without a name (`unnamed`); they are still being synced then.
+Nothing that readers look at changes here. Each file is written, given its owner and bits, and being synced when `begin` returns;
+many files are synced together, and made some ahead. A few may be staged without a name (`unnamed`).
 """
 
 from __future__ import annotations
@@ -77,8 +77,22 @@ class Stager:
         self._done = 0
         self._path = b""
 
-    def run(self, planned: Iterable[Step]) -> None:
+    def run(self, planned: Sequence[Step]) -> None:
+        """Stage, and wait until all is on the disk; otherwise as `begin`."""
+        syncs = self.begin(planned)
+        try:
+            syncs.end()
+        except BaseException:
+            self._remove(step for step in planned if isinstance(step, Put))
+            raise
+        finally:
+            syncs.close()
+
+    def begin(self, planned: Sequence[Step]) -> Syncs:
         """Stage; on any error remove what was staged (what cannot be removed is left for `sweep`) and raise.
+
+        Returns:
+            What brings it to the disk, to be ended and closed; nothing where it has no name (see `Unnamed`).
 
         Raises:
             DeploymentFailedError: the reason says why.
@@ -88,7 +102,7 @@ class Stager:
         puts = [step for step in planned if isinstance(step, Put)]
         begun: list[Put] = []
         try:
-            self._stage(puts, begun)
+            return self._stage(puts, begun)
         except OSError as error:
             self._remove(begun)
             raise failed("stage", self._path, error) from error
@@ -96,12 +110,12 @@ class Stager:
             self._remove(begun)
             raise
 
-    def _stage(self, puts: list[Put], begun: list[Put]) -> None:
+    def _stage(self, puts: list[Put], begun: list[Put]) -> Syncs:
         if self._unnamed is not None:
             for put in puts:
                 self._path = put.path
                 self._make_unnamed(put, self._unnamed)
-            return
+            return Syncs(self._site, (), 0)
         count = len(puts) + sum(len(put.members) for put in puts)
         syncs = Syncs(self._site, dict.fromkeys(parent(put.path) for put in puts), count)
         items, ahead = _items(puts, begun), _AHEAD if count > FEW else 0
@@ -113,13 +127,16 @@ class Stager:
                     self._finish(batches.popleft(), syncs)
             while batches:
                 self._finish(batches.popleft(), syncs)
-            syncs.end()
+            syncs.rest()
+        except BaseException:
+            syncs.close()
+            raise
         finally:
             for batch in batches:
                 batch.files.close()
-            syncs.close()
+        return syncs
 
-    def _remove(self, begun: list[Put]) -> None:
+    def _remove(self, begun: Iterable[Put]) -> None:
         for put in begun:
             with suppress(OSError):
                 remove_all(self._site, put.temp)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from functools import partial
 
 from headgated.effects import kernel
 from headgated.effects.target.beside import beside
@@ -19,6 +18,8 @@ from headgated.effects.target.site import Site
 
 FEW = 32
 """So many things are synced each by itself."""
+MUCH = 250
+"""After so many things more, of many, the disk is set to work on them beside, so that little is left for the end."""
 
 
 class Syncs:
@@ -37,8 +38,8 @@ class Syncs:
         """
         self._acts = site.acts
         self._file_systems: dict[int, int] = {}
-        self._alone = count == 1
-        self._under_way: list[tuple[bytes, int, Future[None]]] = []
+        self._alone, self._unsynced = count == 1, 0
+        self._under_way: list[tuple[bytes, Future[None]]] = []
         try:
             self._together = count > FEW and all(
                 self._note(site.beneath.directory(path)) for path in directories
@@ -62,12 +63,21 @@ class Syncs:
             DeploymentFailedError: it did not reach the disk.
         """
         if self._together:
+            self._unsynced += 1
+            if self._unsynced >= MUCH and all(synced.done() for _, synced in self._under_way):
+                self.rest()
             return
         if self._alone:
             self._check(path, lambda: self._acts.sync(fd))
             return
-        own = os.dup(fd)
-        self._under_way.append((path, own, beside(self._acts.sync, own)))
+        self._begin(path, fd, self._acts.sync)
+
+    def rest(self) -> None:
+        """Begin to sync what was added and is not being synced yet."""
+        if self._unsynced:
+            self._unsynced = 0
+            for fd in self._file_systems.values():
+                self._begin(b"", fd, self._acts.sync_file_system)
 
     def end(self) -> None:
         """Return when all is on disk.
@@ -75,11 +85,12 @@ class Syncs:
         Raises:
             DeploymentFailedError: it cannot be said what is.
         """
-        for path, _, synced in self._under_way:
+        self.rest()
+        for path, synced in self._under_way:
             self._check(path, synced.result)
-        if self._together:
-            for fd in self._file_systems.values():
-                self._check(b"", partial(self._acts.sync_file_system, fd))
+
+    def _begin(self, path: bytes, fd: int, sync: Callable[[int], None]) -> None:
+        self._under_way.append((path, beside(_sync_and_close, sync, os.dup(fd))))
 
     def _check(self, path: bytes, sync: Callable[[], None]) -> None:
         try:
@@ -88,13 +99,18 @@ class Syncs:
             raise failed("sync", path, error) from error
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened, when nothing is under way any more."""
         while self._file_systems:
             os.close(self._file_systems.popitem()[1])
         while self._under_way:
-            _, fd, synced = self._under_way.pop()
-            synced.exception()
-            os.close(fd)
+            self._under_way.pop()[1].exception()
+
+
+def _sync_and_close(sync: Callable[[int], None], fd: int) -> None:
+    try:
+        sync(fd)
+    finally:
+        os.close(fd)
 
 
 def sync_directories(site: Site, paths: Iterable[bytes]) -> None:

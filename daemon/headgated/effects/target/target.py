@@ -30,7 +30,7 @@ from headgated.effects.target.repair import Repair
 from headgated.effects.target.root import TARGET_MISSING, make_root, open_beneath
 from headgated.effects.target.site import Site
 from headgated.effects.target.stage import Stager
-from headgated.effects.target.syncs import sync_directories
+from headgated.effects.target.syncs import Syncs, sync_directories
 from headgated.effects.target.unnamed import Unnamed
 from headgated.effects.target.verdict import Verdict, forward
 from headgated.effects.target.whole import LEEWAY, Whole
@@ -44,7 +44,7 @@ log = logging.getLogger("headgated.target")
 class Target:
     """Looks at a target directory and changes it all or nothing.
 
-    The way of a deployment: `observe`, plan, `prepare`, `stage`, commit the intent to history, `apply`, record it as applied,
+    The way of a deployment: `observe`, plan, `prepare`, `stage`, `on_disk`, commit the intent to history, `apply`, record it as applied,
     `finish`. Before the commit a crash leaves temporaries for `sweep`; after it, something for `recover`. Looking is
     thread-safe; only one thread may change a target at a time.
 
@@ -71,6 +71,8 @@ class Target:
         self._lens = Lens()
         self._unnamed: Unnamed | None = None
         """What was staged without a name."""
+        self._syncs: Syncs | None = None
+        """What brings to the disk what was staged with one."""
 
     def recognise(self, mac: Mac) -> None:
         """Have files with secrets recognised from now on, by the seal that this makes of each file's digest."""
@@ -180,7 +182,7 @@ class Target:
         *,
         unnamed: bool = False,
     ) -> None:
-        """Make everything that is to be put, under temporary names, whole and on disk.
+        """Make everything that is to be put, under temporary names and whole; it is on its way to the disk then: see `on_disk`.
 
         On an error what was staged is removed again.
 
@@ -188,8 +190,8 @@ class Target:
             steps: of `core.steps.steps`.
             read: gives the content of a change; it must be what `change.wanted` says.
             progress: called with the number of files staged so far, after each, or of many after some.
-            unnamed: leave nothing behind, where `prepare` said so: what is staged gets its names in `apply`, and its sync goes
-                on beside what is done until then; `apply` begins with waiting for it.
+            unnamed: leave nothing behind, where `prepare` said so: what is staged gets its names in `apply`, which begins with
+                waiting until it is on the disk.
 
         Raises:
             DeploymentFailedError: NO_SPACE, QUOTA, METADATA, PERMISSION, IO_ERROR, ...
@@ -199,10 +201,25 @@ class Target:
             if unnamed:
                 self._unnamed = Unnamed()
             try:
-                Stager(site, read, progress, self._unnamed).run(steps)
+                self._syncs = Stager(site, read, progress, self._unnamed).begin(steps)
             except BaseException:
                 self._let_go()
                 raise
+
+    def on_disk(self) -> None:
+        """Wait until what was staged is on the disk, but for what has no name: before that nothing may be committed to.
+
+        A power cut after the commitment would leave less than was staged, and it could not be told from what others wrote.
+
+        Raises:
+            DeploymentFailedError: it cannot be said whether it is. `sweep` removes it.
+        """
+        syncs, self._syncs = self._syncs, None
+        if syncs is not None:
+            try:
+                syncs.end()
+            finally:
+                syncs.close()
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Bring everything to its place, and bring that to the disk.
@@ -216,15 +233,17 @@ class Target:
         """
         try:
             with self._site() as site:
-                Applier(site, self._unnamed).run(steps)
+                Applier(site, self._unnamed).run(steps, self.on_disk)
         finally:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Close what was staged without a name."""
+        """Close what is held open of what was staged."""
         unnamed, self._unnamed = self._unnamed, None
-        if unnamed is not None:
-            unnamed.close()
+        syncs, self._syncs = self._syncs, None
+        for staged in (unnamed, syncs):
+            if staged is not None:
+                staged.close()
 
     def finish(self, steps: Sequence[Step]) -> list[str]:
         """Remove what was replaced and the directories that are empty now; return notes on what stays.

@@ -152,6 +152,9 @@ class Whole:
             self._sync(new, steps)
             berth.sync()
 
+    def on_disk(self) -> None:
+        """What was built is on the disk already: it is synced as a whole."""
+
     def apply(self, steps: Sequence[Step]) -> None:
         """Exchange the two directories, and bring that to the disk. On an error everything is undone before it is raised.
 

@@ -54,12 +54,12 @@ def missing() -> list[str]:
 class Reader(InotifyFD):
     """One inotify instance and the thread that reads it. `trouble` is called, in that thread, when it must be replaced."""
 
-    def __init__(self, trouble: Callable[[str], None], linger: float = 0.0) -> None:
+    def __init__(self, trouble: Callable[[str], None]) -> None:
         super().__init__()
         os.set_inheritable(self._inotify_fd, False)  # noqa: FBT003  # no child process needs it
         self.name = "headgate-inotify"
         self._trouble = trouble
-        self._linger = linger
+        self.linger = 0.0
         """Seconds that events are let gather in the kernel before they are read: where nobody is in a hurry, a thread that
         wakes for each event takes its share of the interpreter from those who are."""
         self.crowded = False
@@ -113,9 +113,9 @@ class Reader(InotifyFD):
     def _read(self) -> None:
         empty = 0
         while self.should_keep_running():
-            if self._linger and self._poller is not None:
+            if self.linger and self._poller is not None:
                 self._poller.poll()
-                time.sleep(self._linger)
+                time.sleep(self.linger)
             events = self.read_events()
             empty = 0 if events else empty + 1
             for event in events:

@@ -44,7 +44,7 @@ class Shared:
         self.spent = ""
         """Why nobody may join any more; empty while somebody may."""
         self._lock = threading.Lock()
-        self.reader: Reader = Reader(self.spend, linger)
+        self.reader: Reader = Reader(self.spend)
         self.reader.start()
         try:
             self.cookie: Cookie = Cookie(self.reader)
@@ -54,6 +54,7 @@ class Shared:
         if not self.cookie.alive():
             self.end()
             raise OSError("a new inotify reader does not answer")
+        self.reader.linger = linger  # Only now: somebody waits for the answer.
 
     def admit(self, report: Report) -> bool:
         """Note who else is to be told; refuse where it is spent."""
