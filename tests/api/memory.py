@@ -51,6 +51,10 @@ def deployment(number: int = 1, name: str = "web", **fields: object) -> ConfigDe
     return replace(plain, **fields)  # type: ignore[arg-type]
 
 
+def _checked(made: Environment) -> EnvironmentView:
+    return EnvironmentView(made, SyncView(SyncState.SYNCED, sequence=7))
+
+
 class MemoryControl(Control):
     """Answers like the engine, from two dicts."""
 
@@ -115,7 +119,8 @@ class MemoryControl(Control):
         if draft.name in self.environments:
             raise AlreadyExistsError(f"cannot create environment {draft.name}: the name is taken")
         auto_sync = draft.auto_sync if auto_sync_given else auto_sync_by_default(draft.type)
-        return self.put(replace(draft, auto_sync=auto_sync, created_at=NOW, updated_at=NOW))
+        made = replace(draft, auto_sync=auto_sync, created_at=NOW, updated_at=NOW)
+        return _checked(made) if validate_only else self.put(made)
 
     def type_of(self, name: str) -> str | None:
         return self.environments[name].type if name in self.environments else None
@@ -142,7 +147,8 @@ class MemoryControl(Control):
         present = self._view(name).environment
         if expected_generation not in (None, present.generation):
             raise ConflictError(f"cannot update {name}: its generation is {present.generation}")
-        return self.put(replace(change(present), generation=present.generation + 1))
+        changed = replace(change(present), generation=present.generation + 1)
+        return _checked(changed) if validate_only else self.put(changed)
 
     async def delete_environment(
         self, name: str, caller: Caller, *, remove_target_files: bool = False, request_id: str = ""

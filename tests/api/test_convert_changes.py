@@ -9,13 +9,26 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.api.memory import LATER
 
 from headgate.v1 import environment_pb2 as wire
-from headgated.api.convert.changes import read_draft, read_pause, read_update
-from headgated.core.errors import InvalidRequestError
+from headgated.api.convert.changes import every_fault, read_draft, read_pause, read_update
+from headgated.api.convert.checks import Checks
+from headgated.core.errors import (
+    AlreadyExistsError,
+    Fault,
+    HeadgateError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+)
 
 
 def faults_of(read: Any, request: Any) -> dict[str, str]:
     with pytest.raises(InvalidRequestError) as refused:
-        read(request)
+        if read is read_pause:
+            read(request)
+        else:
+            checks = Checks()
+            read(checks, request)
+            checks.close("do it")
     return {fault.field: fault.message for fault in refused.value.faults}
 
 
@@ -81,13 +94,66 @@ def test_update_without_a_mask_or_a_name_is_refused() -> None:
     assert set(faults_of(read_update, wire.UpdateEnvironmentRequest())) == {"update_mask", "environment.name"}
 
 
+def told_with(error: HeadgateError | None, *read: tuple[str, str]) -> HeadgateError:
+    """What a client is told where reading found this and the engine raised that."""
+    checks = Checks()
+    for field, why in read:
+        checks.add(field, why)
+    with pytest.raises(HeadgateError) as told, every_fault(checks, "do it"):
+        if error is not None:
+            raise error
+    return told.value
+
+
+TYPE = ("environment.type", "is missing")
+TARGET = Fault("config_path", "overlaps")
+
+
+@pytest.mark.parametrize(
+    ("error", "besides"),
+    [
+        (None, []),
+        (InvalidRequestError("x", [TARGET]), [("environment.config_path", "overlaps")]),
+        (InvalidRequestError("x", [Fault("type", "of what stands in")]), []),
+        (NotFoundError("none"), [("environment.name", "there is no such environment")]),
+        (
+            AlreadyExistsError("one", faults=[TARGET]),
+            [
+                ("environment.name", "is taken: there is an environment of that name"),
+                ("environment.config_path", "overlaps"),
+            ],
+        ),
+        (UnavailableError("not now"), []),
+    ],
+)
+def test_what_reading_found_and_what_the_engine_finds_is_told_at_once(error: Any, besides: Any) -> None:
+    told = told_with(error, TYPE)
+    assert isinstance(told, InvalidRequestError)
+    assert [(fault.field, fault.message) for fault in told.faults] == [TYPE, *besides]
+
+
+def test_where_reading_finds_nothing_the_error_of_the_engine_is_told_in_the_words_of_the_request() -> None:
+    taken = AlreadyExistsError("one", faults=[TARGET])
+    assert told_with(taken) is taken
+    assert taken.faults == (Fault("environment.config_path", "overlaps"),)
+    assert told_with(UnavailableError("not now")).faults == ()
+
+
+def test_span_that_cannot_be_read_is_compared_with_nothing() -> None:
+    policies = wire.Policies(settle_quiet=Duration(seconds=1), settle_latest=Duration(seconds=-1))
+    request = wire.UpdateEnvironmentRequest(
+        environment=wire.Environment(name="web", policies=policies), update_mask=FieldMask(paths=["policies"])
+    )
+    assert set(faults_of(read_update, request)) == {"environment.policies.settle_latest"}
+
+
 def test_update_tells_what_it_expects_only_where_it_was_said() -> None:
     request = wire.UpdateEnvironmentRequest(
         environment=wire.Environment(name="web"), update_mask=FieldMask(paths=["variables"])
     )
-    assert read_update(request).expected_generation is None
+    assert read_update(Checks(), request).expected_generation is None
     request.expected_generation = 0
-    assert read_update(request).expected_generation == 0
+    assert read_update(Checks(), request).expected_generation == 0
 
 
 def test_pause_reads_its_end_only_where_one_was_said() -> None:

@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headgated.api.convert.checks import Checks
-from headgated.core.errors import InvalidRequestError
+from headgated.core.errors import Fault, InvalidRequestError
 
 
 def faults_of(checks: Checks) -> dict[str, str]:
@@ -113,9 +113,20 @@ def test_checks_bound_lists_and_mappings() -> None:
     checks.listed("large", ["x" * 1000] * 1100)
     checks.listed("odd", ["fine", "", "a\0b"])
     checks.mapping("vars", {str(n): "x" * 60_000 for n in range(20)})
-    checks.directory("dir", "/" + "x" * 4095)
-    assert list(faults_of(checks)) == ["many", "large", "odd[1]", "odd[2]", "vars", "dir"]
+    assert list(faults_of(checks)) == ["many", "large", "odd[1]", "odd[2]", "vars"]
 
 
-def test_checks_read_directories_in_the_escaped_form() -> None:
-    assert Checks().directory("dir", r"/srv/caf\xe9\\x") == "/srv/caf\udce9\\x"
+def test_checks_take_no_finding_twice_and_none_about_what_stands_in_for_a_value() -> None:
+    checks = Checks()
+    assert not checks
+    checks.choice("type", 0, {1: "one"})
+    checks.add_found([Fault("type", "does not fit"), Fault("path", "is missing")])
+    checks.add_found([Fault("path", "is missing"), Fault("path", "overlaps")])
+    assert checks
+    with pytest.raises(InvalidRequestError) as raised:
+        checks.close("do it")
+    assert raised.value.faults == (
+        Fault("type", "is missing"),
+        Fault("path", "is missing"),
+        Fault("path", "overlaps"),
+    )

@@ -8,6 +8,7 @@ from tests.api.memory import HELD, LATER, NOW, environment
 
 from headgate.v1 import environment_pb2 as wire
 from headgated.api.convert.changes import read_draft
+from headgated.api.convert.checks import Checks
 from headgated.api.convert.environment import environment_message
 from headgated.core.environment import DriftPolicy, EnvironmentType, Policies, Strategy, UndefinedPolicy
 from headgated.engine.views import EnvironmentView, SyncState, SyncView
@@ -44,7 +45,7 @@ def shown(model: Any, sync: SyncView | None = None) -> wire.Environment:
 
 def test_environment_goes_out_and_comes_back_the_same() -> None:
     request = wire.CreateEnvironmentRequest(environment=shown(FULL))
-    draft = read_draft(request)
+    draft = read_draft(Checks(), request)
     assert replace(draft, created_at=NOW, updated_at=NOW, generation=3) == FULL
 
 
@@ -73,7 +74,7 @@ def test_environment_without_a_setting_shows_none_and_gets_its_default() -> None
     assert not message.policies.HasField("settle_quiet")
     assert not message.sync.HasField("hold")
     bare = wire.Environment(name="web", type=wire.ENVIRONMENT_TYPE_TESTING, config_path="/srv/web")
-    assert read_draft(wire.CreateEnvironmentRequest(environment=bare)).policies == Policies()
+    assert read_draft(Checks(), wire.CreateEnvironmentRequest(environment=bare)).policies == Policies()
 
 
 def test_environment_with_odd_bytes_in_its_directories_goes_out_and_comes_back() -> None:
@@ -81,5 +82,5 @@ def test_environment_with_odd_bytes_in_its_directories_goes_out_and_comes_back()
     message = shown(odd)
     assert message.config_path == r"/srv/caf\xe9"
     assert list(message.sources) == [r"/src/back\\slash", "/src/ü"]
-    draft = read_draft(wire.CreateEnvironmentRequest(environment=message))
+    draft = read_draft(Checks(), wire.CreateEnvironmentRequest(environment=message))
     assert (draft.config_path, draft.sources) == (odd.config_path, odd.sources)

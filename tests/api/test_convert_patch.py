@@ -83,6 +83,13 @@ def test_mask_of_auto_sync_without_a_value_means_the_default_of_the_type(kind: s
     assert apply_mask(before, message, ["type"]).auto_sync is not syncs
 
 
+def test_directories_are_read_in_the_escaped_form() -> None:
+    shown = r"/srv/caf\xe9\\x"
+    message = wire.Environment(config_path=shown, sources=[shown])
+    changed = apply_mask(PRESENT, message, ["config_path", "sources"])
+    assert (changed.config_path, changed.sources) == ("/srv/caf\udce9\\x", ("/srv/caf\udce9\\x",))
+
+
 BAD_PATHS = {
     "nonsense": "is no field",
     "": "is no field",

@@ -24,7 +24,7 @@ from headgate.v1 import daemon_pb2, deployment_pb2, environment_pb2 as wire
 from headgated.api.convert.status import LISTED_DAMAGES
 from headgated.core.deployment import DeploymentStatus
 from headgated.core.environment import EnvironmentType, auto_sync_by_default
-from headgated.core.errors import RefusedError
+from headgated.core.errors import AlreadyExistsError, Fault, InvalidRequestError, RefusedError
 from headgated.core.orders import AdoptOrder, Caller, DeployOrder, RestoreOrder, RollbackOrder
 from headgated.engine.control import Control
 from headgated.engine.views import FileDiff
@@ -253,7 +253,53 @@ async def test_every_fault_of_a_request_reaches_the_client(served: Served) -> No
         "environment.config_path",
         *(f"environment.variables.{n}" for n in range(20)),
     }
-    assert served.control.asked == []
+    assert served.control.environments == {}
+
+
+def violations(error: Any) -> list[tuple[str, str]]:
+    faults = BadRequest()
+    assert status_in(error).details[1].Unpack(faults)
+    return [(fault.field, fault.description) for fault in faults.field_violations]
+
+
+async def test_engine_is_asked_what_else_is_wrong_with_a_request(served: Served) -> None:
+    """As a question only, and not by what cannot be meant: neither the request's id nor a generation that it expects."""
+    served.control.failure = InvalidRequestError("x", [Fault("config_path", "overlaps")])
+    bad = wire.Environment(name="web", config_path="/srv/web", variables={"9": ""})
+    update = wire.UpdateEnvironmentRequest(
+        environment=bad,
+        update_mask=FieldMask(paths=["type", "variables"]),
+        request_id="i",
+        expected_generation=7,
+    )
+    for call in (
+        served.environments.CreateEnvironment(
+            wire.CreateEnvironmentRequest(environment=bad, request_id="i")
+        ),
+        served.environments.UpdateEnvironment(update),
+    ):
+        error = await failed(call)
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert violations(error) == [
+            ("environment.type", "is missing"),
+            (
+                "environment.variables.9",
+                "must be a letter or underscore, then letters, digits, underscores",
+            ),
+            ("environment.config_path", "overlaps"),
+        ]
+    assert [asked[0] for asked in served.control.asked] == ["create", "update"]
+    assert served.control.asked[0][4] is True, "only checked"
+    assert served.control.asked[1][4::2] == (None, True), "only checked, whatever the generation"
+
+
+async def test_error_of_another_kind_carries_what_is_wrong_besides(served: Served) -> None:
+    served.control.failure = AlreadyExistsError("cannot: taken", faults=[Fault("config_path", "overlaps")])
+    error = await failed(
+        served.environments.CreateEnvironment(wire.CreateEnvironmentRequest(environment=WEB))
+    )
+    assert error.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert violations(error) == [("environment.config_path", "overlaps")]
 
 
 NAMELESS = {
@@ -279,7 +325,8 @@ async def test_request_about_nothing_is_refused(served: Served, method: str) -> 
     error = await failed(getattr(getattr(served, stub), method)(request))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "is missing" in str(error.details())
-    assert served.control.asked == []
+    assert all(verb in ("create", "update") for verb, *_ in served.control.asked), "which only check it"
+    assert served.control.environments == {}
 
 
 async def test_environment_with_odd_bytes_survives_the_way_there_and_back(served: Served) -> None:

@@ -1,7 +1,7 @@
 """The one table from Headgate's errors to gRPC's, and how much of an error fits into an answer.
 
 Every status carries `google.rpc.Status` details: `ErrorInfo` (reason, domain, and as metadata the hint and the paths, one a
-line), `BadRequest` with the faults of a request, `PreconditionFailure` for a refusal. They travel in HTTP/2 trailers, which
+line), `BadRequest` with the faults of a request or of the configuration, `PreconditionFailure` for a refusal. They travel in HTTP/2 trailers, which
 receivers limit: gRPC's clients reject answers at random from 8 KiB of them on. So what does not fit is counted, not sent.
 """
 
@@ -59,7 +59,7 @@ def status_of(error: errors.HeadgateError) -> grpc.Status:
     room = _ROOM - len(quote(message)) - len(message.encode()) - len(hint.encode())
     info = _info(error, hint, room)
     details: list[Message] = [info]
-    if isinstance(error, errors.InvalidRequestError):
+    if error.faults or isinstance(error, errors.InvalidRequestError):
         request, omitted = _bad_request(error.faults, room)
         if omitted:
             info.metadata["faults_omitted"] = str(omitted)

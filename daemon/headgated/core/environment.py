@@ -16,6 +16,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 LONGEST_SETTLE = 3600
 """Seconds."""
 LARGEST_MODE = 0o777
+_LONGEST_PATH, _LONGEST_FILE_NAME = 4095, 255  # bytes: PATH_MAX without its NUL, and NAME_MAX of Linux's file systems
 _MODE = re.compile(r"source|keep|0?[0-7]{3}")
 _OWNER = re.compile(r"keep|source|[A-Za-z0-9_.][A-Za-z0-9_.-]*:[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 
@@ -184,6 +185,11 @@ def _path_faults(name: str, path: str) -> list[Fault]:
         return [Fault(name, f"must be an absolute path (got {path!r:.200})")]
     if ".." in path.split("/"):
         return [Fault(name, f"must not contain '..' (got {path!r:.200})")]
+    raw = path.encode("utf-8", "surrogateescape")
+    if len(raw) > _LONGEST_PATH:
+        return [Fault(name, f"is longer than {_LONGEST_PATH} bytes")]
+    if max(map(len, raw.split(b"/"))) > _LONGEST_FILE_NAME:
+        return [Fault(name, f"has a file name of more than {_LONGEST_FILE_NAME} bytes in it")]
     return []
 
 

@@ -10,26 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
-class HeadgateError(Exception):
-    """Base of every error that Headgate raises on purpose.
-
-    Attributes:
-        reason: UPPER_SNAKE_CASE, stable, for machines.
-        message: "cannot X: why", for people.
-        hint: what to do about it; may be empty.
-        paths: every path concerned, escaped for showing (see `core.paths.escape`).
-    """
-
-    default_reason = "ERROR"
-
-    def __init__(self, message: str, *, reason: str = "", hint: str = "", paths: Iterable[str] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.reason = reason or self.default_reason
-        self.hint = hint
-        self.paths = tuple(paths)
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing wrong with one field of a request or file."""
@@ -38,15 +18,49 @@ class Fault:
     message: str
 
 
+class HeadgateError(Exception):
+    """Base of every error that Headgate raises on purpose.
+
+    Attributes:
+        reason: UPPER_SNAKE_CASE, stable, for machines.
+        message: "cannot X: why", for people.
+        hint: what to do about it; may be empty.
+        paths: every path concerned, escaped for showing (see `core.paths.escape`).
+        faults: what is wrong with single fields of a request or file.
+    """
+
+    default_reason = "ERROR"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        hint: str = "",
+        paths: Iterable[str] = (),
+        faults: Iterable[Fault] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.hint = hint
+        self.paths = tuple(paths)
+        self.faults = tuple(faults)
+
+
 class InvalidRequestError(HeadgateError):
     """The request cannot be right whatever the state is. Carries every fault, not only the first."""
 
     default_reason = "INVALID_ARGUMENT"
 
     def __init__(self, what: str, faults: Iterable[Fault], *, hint: str = "") -> None:
-        self.what, self.faults = what, tuple(faults)
-        why = "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults)
-        super().__init__(f"cannot {what}: {why}", hint=hint)
+        self.what, every = what, tuple(faults)
+        super().__init__(f"cannot {what}: {in_a_line(every)}", hint=hint, faults=every)
+
+
+def in_a_line(faults: Iterable[Fault]) -> str:
+    """Return faults as one line of text."""
+    return "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
 
 
 class NotFoundError(HeadgateError):

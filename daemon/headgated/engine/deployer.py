@@ -5,6 +5,7 @@ Blocking and thread-safe: one deployment at a time for each environment, environ
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -196,23 +197,23 @@ class ConfigurationDeployer:
             InvalidRequestError: with every fault.
             AlreadyExistsError: the name is taken.
         """
-        try:
-            env_type = EnvironmentType(env_type)
-        except ValueError:
-            fault = Fault("type", f"must be one of {', '.join(EnvironmentType)} (got {env_type!r:.80})")
-            raise InvalidRequestError(f"create environment {name!r:.80}", [fault]) from None
-        now = utc_now()
+        known = env_type in tuple(EnvironmentType)
+        kind, now = EnvironmentType(env_type) if known else EnvironmentType.TESTING, utc_now()
         environment = Environment(
             name=name,
-            type=env_type,
+            type=kind,
             config_path=str(config_path),
             created_at=now,
             updated_at=now,
             sources=tuple(map(str, sources)),
             variables=dict(variables or {}),
             secrets=dict(secrets or {}),
-            auto_sync=auto_sync_by_default(env_type) if auto_sync is None else auto_sync,
+            auto_sync=auto_sync_by_default(kind) if auto_sync is None else auto_sync,
         )
+        if not known:
+            fault = Fault("type", f"must be one of {', '.join(EnvironmentType)} (got {env_type!r:.80})")
+            found = [fault, *self.environments.faults_of(environment)]
+            raise InvalidRequestError(f"create environment {name!r:.80}", found)
         return self.add_environment(environment)
 
     def add_environment(self, environment: Environment, *, validate_only: bool = False) -> Environment:
@@ -231,9 +232,9 @@ class ConfigurationDeployer:
         expected_generation: int | None = None,
         validate_only: bool = False,
     ) -> Environment:
-        """Change an environment; waits for a deployment of it that runs."""
+        """Change an environment; waits for a deployment of it that runs, except where it is only to be checked."""
         runtime = self.runtime(name)
-        with runtime.lock:
+        with contextlib.nullcontext() if validate_only else runtime.lock:
             old = self.environments.get(name)
             new = self.environments.change(
                 name,

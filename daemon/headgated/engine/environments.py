@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from headgated.core.environment import Environment, Strategy, faults
 from headgated.core.errors import (
@@ -21,11 +22,16 @@ from headgated.core.errors import (
     InvalidRequestError,
     LimitError,
     NotFoundError,
+    in_a_line,
 )
 from headgated.effects.owner import owner_of
 from headgated.effects.places import Ground, Neighbours, Place, source_fault, target_fault
 from headgated.effects.records import EnvironmentStore
 from headgated.effects.target import obstacles
+
+_TARGET = "config_path"
+_Places: TypeAlias = Mapping[str, str]
+"""Paths of an environment's directories by field: `config_path`, and `sources[N]`."""
 
 
 class Environments:
@@ -60,7 +66,7 @@ class Environments:
         self, source_roots: Sequence[str], target_roots: Sequence[str], most: int | None = None
     ) -> None:
         """Go by other bounds from now on. What is there already is not looked at: see `misfits`."""
-        self._roots: Mapping[str, Sequence[str]] = {"sources": source_roots, "config_path": target_roots}
+        self._roots: Mapping[str, Sequence[str]] = {"sources": source_roots, _TARGET: target_roots}
         self._most = most
 
     def load(self) -> list[str]:
@@ -95,22 +101,26 @@ class Environments:
 
         Raises:
             InvalidRequestError: with every fault.
-            AlreadyExistsError: the name is taken.
+            AlreadyExistsError: the name is taken; with every fault there is besides.
+            LimitError: there are as many as there may be, and nothing is wrong with this one.
         """
         with self._lock:
+            found = self.faults_of(environment)
             if environment.name in self._all:
                 raise AlreadyExistsError(
                     f"cannot create environment {environment.name}: there is one of that name",
                     reason="ENVIRONMENT_EXISTS",
                     hint=f"change it: headgate env set {environment.name} ..., or choose another name",
+                    faults=found,
                 )
+            if found:
+                raise InvalidRequestError(f"create environment {environment.name!r:.80}", found)
             if self._most is not None and len(self._all) >= self._most:
                 raise LimitError(
                     f"cannot create environment {environment.name!r:.80}: there are {len(self._all)}, as many as there may be",
                     reason="TOO_MANY_ENVIRONMENTS",
                     hint="delete one, or raise limits.max_environments in the daemon's configuration",
                 )
-            self._check(f"create environment {environment.name!r:.80}", environment)
             if not validate_only:
                 self._save(environment)
             return environment
@@ -142,7 +152,8 @@ class Environments:
             new = replace(
                 changed, name=name, created_at=old.created_at, updated_at=now, generation=old.generation + 1
             )
-            self._check(f"change environment {name}", new)
+            if found := self.faults_of(new):
+                raise InvalidRequestError(f"change environment {name}", found)
             if not validate_only:
                 self._save(new)
             return new
@@ -166,45 +177,35 @@ class Environments:
             found, ground = {}, Ground()
             uses = self._neighbours(ground)
             for environment in self.all():
-                overlaps = self._overlap_faults(environment, ground, uses)
-                overlaps += self._outside_faults(environment, ground)
+                own = _own_places(environment)
+                overlaps = self._overlap_faults(environment.name, own, ground, uses)
+                overlaps += self._outside_faults(own, ground)
                 if overlaps:
-                    found[environment.name] = "; ".join(
-                        f"{fault.field}: {fault.message}" for fault in overlaps
-                    )
+                    found[environment.name] = in_a_line(overlaps)
             return found
 
     def _save(self, environment: Environment) -> None:
         self._store.save(environment)
         self._all[environment.name] = environment
 
-    def _check(self, what: str, environment: Environment) -> None:
+    def faults_of(self, environment: Environment) -> list[Fault]:
+        """Return everything wrong with an environment, but for its name being taken.
+
+        What cannot be right by itself (a path that is none) is not looked for in the world.
+        """
         found = faults(environment) + self._defined(environment)
-        if not found:
-            ground = Ground()
-            found = (
-                self._place_faults(environment, ground)
-                + self._overlap_faults(environment, ground, self._neighbours(ground))
-                + _owner_faults(environment)
-                + self._exchange_faults(environment)
-            )
-        if found:
-            raise InvalidRequestError(what, found)
-
-    def _place_faults(self, environment: Environment, ground: Ground) -> list[Fault]:
-        found = []
-        if why := target_fault(environment.config_path):
-            found.append(Fault("config_path", why))
-        for index, source in enumerate(environment.sources):
-            if why := source_fault(source):
-                found.append(Fault(f"sources[{index}]", why))
-        return found + self._outside_faults(environment, ground)
-
-    def _outside_faults(self, environment: Environment, ground: Ground) -> list[Fault]:
-        found = self._root_faults("config_path", environment.config_path, "config_path", ground)
-        for index, source in enumerate(environment.sources):
-            found += self._root_faults(f"sources[{index}]", source, "sources", ground)
+        wrong, ground = {fault.field for fault in found}, Ground()
+        own = {field: path for field, path in _own_places(environment).items() if field not in wrong}
+        found += _place_faults(own) + self._outside_faults(own, ground)
+        found += self._overlap_faults(environment.name, own, ground, self._neighbours(ground))
+        if "policies.owner" not in wrong:
+            found += _owner_faults(environment)
+        if _TARGET not in wrong:
+            found += self._exchange_faults(environment)
         return found
+
+    def _outside_faults(self, own: _Places, ground: Ground) -> list[Fault]:
+        return [fault for field, path in own.items() for fault in self._root_faults(field, path, ground)]
 
     def _exchange_faults(self, environment: Environment) -> list[Fault]:
         """Find out whether the target can be exchanged as a whole, if that is asked for."""
@@ -216,7 +217,7 @@ class Environments:
             for obstacle in obstacles(environment.config_path, trial=True)
         ]
         place = Place.of(environment.config_path)
-        roots = [Place.of(root) for root in self._roots["config_path"]]
+        roots = [Place.of(root) for root in self._roots[_TARGET]]
         if any(place.same(root) for root in roots) and not any(place.inside(root) for root in roots):
             what = f"{place.path} is an allowed root itself, and the new directory would be built outside it"
             found.append(
@@ -226,8 +227,8 @@ class Environments:
             )
         return found
 
-    def _root_faults(self, field: str, path: str, kind: str, ground: Ground) -> list[Fault]:
-        roots = [ground.place(root) for root in self._roots[kind]]
+    def _root_faults(self, field: str, path: str, ground: Ground) -> list[Fault]:
+        roots = [ground.place(root) for root in self._roots[field.partition("[")[0]]]
         place = ground.place(path)
         if not roots or any(place.same(root) or place.inside(root) for root in roots):
             return []
@@ -244,37 +245,31 @@ class Environments:
                 uses.sources.add(ground.place(source), _Use(each.name, source, "a source"))
         return uses
 
-    def _overlap_faults(self, environment: Environment, ground: Ground, uses: _Uses) -> list[Fault]:
-        target = ground.place(environment.config_path)
-        state = ground.place(str(self._state_dir))
-        own = [(f"sources[{index}]", ground.place(path)) for index, path in enumerate(environment.sources)]
+    def _overlap_faults(self, name: str, own: _Places, ground: Ground, uses: _Uses) -> list[Fault]:
+        places = {field: ground.place(path) for field, path in own.items()}
+        target, state = places.get(_TARGET), ground.place(str(self._state_dir))
+        copies = ground.place(self._check_directory) if self._check_directory else None
         found = []
-        if target.overlaps(state):
-            found.append(
-                Fault("config_path", f"{target.path} overlaps the daemon's state directory {state.path}")
-            )
-        if self._check_directory:
-            copies = ground.place(self._check_directory)
-            found += [
-                Fault(field, f"{place.path} overlaps {copies.path}, where checks find copies of targets")
-                for field, place in [("config_path", target), *own]
-                if place.overlaps(copies)
-            ]
-        for field, source in own:
-            if source.overlaps(state):
+        for field, place in places.items():
+            if place.overlaps(state):
                 found.append(
-                    Fault(field, f"{source.path} overlaps the daemon's state directory {state.path}")
+                    Fault(field, f"{place.path} overlaps the daemon's state directory {state.path}")
                 )
-            if source.overlaps(target):
-                found.append(Fault(field, f"{source.path} overlaps the target {target.path}"))
-        theirs = [("config_path", target, use) for use in uses.targets.overlapping(target)]
-        theirs += [("config_path", target, use) for use in uses.sources.overlapping(target)]
-        theirs += [(field, source, use) for field, source in own for use in uses.targets.overlapping(source)]
-        return found + [
-            Fault(field, f"{place.path} overlaps {use.path}, {use.what} of {use.environment}")
-            for field, place, use in theirs
-            if use.environment != environment.name
-        ]
+            if copies is not None and place.overlaps(copies):
+                found.append(
+                    Fault(field, f"{place.path} overlaps {copies.path}, where checks find copies of targets")
+                )
+            if target is not None and field != _TARGET and place.overlaps(target):
+                found.append(Fault(field, f"{place.path} overlaps the target {target.path}"))
+            theirs = uses.targets.overlapping(place)
+            if field == _TARGET:
+                theirs += uses.sources.overlapping(place)
+            found += [
+                Fault(field, f"{place.path} overlaps {use.path}, {use.what} of {use.environment}")
+                for use in theirs
+                if use.environment != name
+            ]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +287,20 @@ class _Uses:
 
     targets: Neighbours[_Use]
     sources: Neighbours[_Use]
+
+
+def _own_places(environment: Environment) -> _Places:
+    """Return where an environment's directories are, by field; a source that is named twice, once."""
+    sources = {source: index for index, source in reversed(tuple(enumerate(environment.sources)))}
+    indices = sorted(sources.values())
+    return {_TARGET: environment.config_path} | {f"sources[{n}]": environment.sources[n] for n in indices}
+
+
+def _place_faults(own: _Places) -> list[Fault]:
+    reasons = {
+        field: target_fault(path) if field == _TARGET else source_fault(path) for field, path in own.items()
+    }
+    return [Fault(field, why) for field, why in reasons.items() if why]
 
 
 def _owner_faults(environment: Environment) -> list[Fault]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,16 @@ import pytest
 from tests.unit.effects.mounts import mounted
 
 from headgated import ConfigurationDeployer
-from headgated.core.config import RootSettings, Settings
+from headgated.core.config import LimitSettings, RootSettings, Settings
 from headgated.core.environment import Policies, Strategy
-from headgated.core.errors import ConflictError, InvalidRequestError, RefusedError
+from headgated.core.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    HeadgateError,
+    InvalidRequestError,
+    LimitError,
+    RefusedError,
+)
 from headgated.effects.target import obstacles
 
 
@@ -52,6 +60,126 @@ def test_targets_and_sources_that_overlap_are_refused(tmp_path: Path) -> None:
                 deployer.create_environment("two", "testing", target, sources=sources)
         assert [e.name for e in deployer.list_environments()] == ["one"]
         deployer.create_environment("two", "testing", tmp_path / "two", sources=[source])
+
+
+def told(error: HeadgateError) -> dict[str, list[str]]:
+    """What an error says of each field."""
+    found: dict[str, list[str]] = {}
+    for fault in error.faults:
+        found.setdefault(fault.field, []).append(fault.message)
+    return found
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[ConfigurationDeployer]:
+    """A deployer that may only deploy below `tmp_path`, with an environment `one`."""
+    settings = Settings(roots=RootSettings(targets=(str(tmp_path),)))
+    with ConfigurationDeployer(tmp_path / "state", settings=settings) as deployer:
+        deployer.create_environment("one", "testing", tmp_path / "one", sources=[directory(tmp_path / "src")])
+        yield deployer
+
+
+BAD = {
+    "variables": {"9x": ""},
+    "policies": Policies(owner="nobody-of-that-name:nogroup", strategy=Strategy.ATOMIC, checks=("undefined",)),
+}
+
+
+@pytest.mark.parametrize("verb", ["create", "change"])
+def test_faults_of_every_kind_come_in_one_answer(
+    one: ConfigurationDeployer, tmp_path: Path, verb: str
+) -> None:
+    """In the request itself, in the daemon's configuration, in the file system, between environments."""
+    source, gone = str(tmp_path / "src"), str(tmp_path / "gone")
+    whole = one.get_environment_config("one")
+    places = {"config_path": f"{source}/t", "sources": (source, gone, source)}
+    with pytest.raises(InvalidRequestError) as refused:
+        if verb == "create":
+            one.add_environment(replace(whole, name="two", **places, **BAD))
+        else:
+            one.change_environment("one", lambda e: replace(e, **places, **BAD))
+    found = told(refused.value)
+    assert found.keys() == {
+        "variables.9x",
+        "policies.checks",
+        "sources",
+        "sources[0]",
+        "sources[1]",
+        "policies.owner",
+    } | ({"config_path"} if verb == "create" else set())
+    assert found["sources"] == ["names a directory twice"]
+    assert found["sources[0]"] == [f"{source} overlaps the target {source}/t"], "once, though it is named twice"
+    assert found["sources[1]"] == [f"{gone} does not exist; create it first"]
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("", "is missing"),
+        ("relative", "must be an absolute path"),
+        ("/a/../etc", "must not contain"),
+        ("/nul\0", "NUL"),
+        (f"/{'x' * 256}/t", "file name of more than 255 bytes"),
+        ("/x" * 2048, "longer than 4095 bytes"),
+    ],
+)
+def test_path_that_is_none_is_told_once_and_hides_nothing(
+    one: ConfigurationDeployer, tmp_path: Path, target: str, why: str
+) -> None:
+    policies = Policies(strategy=Strategy.ATOMIC, owner="no-owner")
+    sources = ("also/relative", str(tmp_path / "gone"), str(tmp_path / "one"))
+    whole = replace(one.get_environment_config("one"), name="two", policies=policies, sources=sources)
+    with pytest.raises(InvalidRequestError) as refused:
+        one.add_environment(replace(whole, config_path=target))
+    found = told(refused.value)
+    assert found.keys() == {"config_path", "sources[0]", "sources[1]", "sources[2]", "policies.owner"}
+    [said] = found["config_path"]
+    assert why in said
+    assert ["does not exist" in each for each in found["sources[1]"]] == [True]
+    assert any("the target of one" in each for each in found["sources[2]"])
+
+
+def test_unknown_type_is_told_together_with_all_else(one: ConfigurationDeployer, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        one.create_environment("two", "stagin", tmp_path / "one", {"9x": ""})
+    assert told(refused.value).keys() == {"type", "variables.9x", "config_path"}
+
+
+def test_name_that_is_taken_is_told_with_all_that_is_wrong_besides(one: ConfigurationDeployer) -> None:
+    with pytest.raises(AlreadyExistsError, match="there is one of that name") as refused:
+        one.create_environment("one", "testing", "/elsewhere", {"9x": ""})
+    assert told(refused.value).keys() == {"variables.9x", "config_path"}
+    assert "allowed roots" in told(refused.value)["config_path"][0]
+
+
+def test_limit_is_told_when_nothing_is_wrong(tmp_path: Path) -> None:
+    settings = Settings(limits=LimitSettings(max_environments=1))
+    with ConfigurationDeployer(tmp_path / "state", settings=settings) as deployer:
+        deployer.create_environment("one", "testing", tmp_path / "one")
+        with pytest.raises(InvalidRequestError):
+            deployer.create_environment("two", "testing", tmp_path / "one")
+        with pytest.raises(LimitError):
+            deployer.create_environment("two", "testing", tmp_path / "two")
+
+
+def test_check_of_a_change_does_not_wait_for_a_deployment(one: ConfigurationDeployer) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def deploy() -> None:
+        with one.runtime("one").lock:
+            held.set()
+            done.wait(10)
+
+    running = threading.Thread(target=deploy)
+    running.start()
+    try:
+        assert held.wait(10)
+        checked = one.change_environment("one", lambda e: replace(e, auto_sync=False), validate_only=True)
+        assert checked.generation == 2
+        assert not done.is_set()
+    finally:
+        done.set()
+        running.join()
 
 
 @pytest.mark.root

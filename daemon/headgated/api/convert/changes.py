@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +11,13 @@ from headgate.v1 import environment_pb2 as wire
 from headgated.api.convert.checks import Checks
 from headgated.api.convert.patch import FIELDS, EnvironmentPatch, blank, read_patch
 from headgated.core import environment as model
-from headgated.core.errors import Fault, InvalidRequestError
+from headgated.core.errors import (
+    AlreadyExistsError,
+    Fault,
+    HeadgateError,
+    InvalidRequestError,
+    NotFoundError,
+)
 
 _EVERYTHING = (*FIELDS, "policies")
 
@@ -34,55 +40,68 @@ class PauseRequest:
     until: datetime | None
 
 
-def read_draft(request: wire.CreateEnvironmentRequest) -> model.Environment:
+def read_draft(checks: Checks, request: wire.CreateEnvironmentRequest) -> model.Environment:
     """Read the environment that a request creates; its times mean nothing.
 
-    Raises:
-        InvalidRequestError: every fault of the request that can be told without looking at the world.
+    Every fault of the request that can be told without looking at the world goes to `checks`.
     """
-    checks, message = Checks(), request.environment
+    message = request.environment
     checks.request_id(request.request_id)
+    checks.environment_name("environment.name", message.name)
     draft = read_patch(checks, message, _EVERYTHING)(blank(message.name))
-    checks.add_unless_known(_named(model.faults(draft), message.name), "environment.")
-    checks.close(f"create environment {message.name:.63}".rstrip())
+    checks.add_found(_of_the_request(model.faults(draft)))
     return draft
 
 
-def read_update(request: wire.UpdateEnvironmentRequest) -> Update:
+def read_update(checks: Checks, request: wire.UpdateEnvironmentRequest) -> Update:
     """Read what a request changes in an environment.
 
-    Raises:
-        InvalidRequestError: every fault of the request that can be told without the environment.
+    Every fault of the request that can be told without the environment goes to `checks`.
     """
-    checks, message = Checks(), request.environment
+    message = request.environment
     checks.request_id(request.request_id)
+    checks.environment_name("environment.name", message.name)
     if not request.update_mask.paths:
         checks.add("update_mask", "names no field to change")
     patch = read_patch(checks, message, request.update_mask.paths)
-    checks.add_unless_known(_named(model.faults(patch(blank(message.name))), message.name), "environment.")
-    checks.close(f"update environment {message.name:.63}".rstrip())
+    checks.add_found(_of_the_request(model.faults(patch(blank(message.name)))))
     expected = request.expected_generation if request.HasField("expected_generation") else None
     return Update(message.name, patch, expected)
 
 
-def _named(faults: list[Fault], name: str) -> list[Fault]:
-    """Say of a name that was not given that it is missing, not that it is ill-formed."""
-    if name:
-        return faults
-    return [Fault("name", "is missing"), *(fault for fault in faults if fault.field != "name")]
-
-
 @contextmanager
-def fields_of_the_request() -> Iterator[None]:
-    """Name what the engine finds wrong with an environment as the request does, where the environment is one field of several."""
+def every_fault(checks: Checks, what: str) -> Iterator[None]:
+    """Tell what the engine finds wrong with a request's environment together with what reading the request found.
+
+    The engine is asked for no more than its opinion where something is wrong already (`validate_only`): other errors than that there is
+    no such environment, or is one already, do not matter then.
+
+    Raises:
+        InvalidRequestError: every fault there is, the fields named as the request does: the environment is one field of it.
+        HeadgateError: the engine's, where reading found nothing wrong.
+    """
     try:
         yield
     except InvalidRequestError as error:
-        faults = [
-            fault if fault.field == "request_id" else replace(fault, field=f"environment.{fault.field}")
-            for fault in error.faults
-        ]
-        raise InvalidRequestError(error.what, faults, hint=error.hint) from error
+        checks.add_found(_of_the_request(error.faults))
+    except HeadgateError as error:
+        error.faults = tuple(_of_the_request(error.faults))
+        if not checks:
+            raise
+        checks.add_found(_of_the_request(_name_faults(error)))
+        checks.add_found(error.faults)
+    checks.close(what)
+
+
+def _name_faults(error: HeadgateError) -> Iterator[Fault]:
+    if isinstance(error, NotFoundError):
+        yield Fault("name", "there is no such environment")
+    if isinstance(error, AlreadyExistsError):
+        yield Fault("name", "is taken: there is an environment of that name")
+
+
+def _of_the_request(faults: Iterable[Fault]) -> Iterator[Fault]:
+    return (replace(fault, field=f"environment.{fault.field}") for fault in faults)
 
 
 def read_pause(request: wire.PauseEnvironmentRequest) -> PauseRequest:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headgated.api.convert.values import MEBIBYTE, real_path
+from headgated.api.convert.values import MEBIBYTE
 from headgated.core.environment import name_faults
 from headgated.core.errors import Fault, InvalidRequestError
 
@@ -29,7 +29,6 @@ _FIRST_SECOND, _LAST_SECOND = (
 )  # years 1 to 9999: google/protobuf/timestamp.proto
 _MOST_SECONDS = 315_576_000_000  # google/protobuf/duration.proto
 _NANOS = 1_000_000_000
-_PATH_BYTES = 4095
 _LISTED = 10_000
 _TOKEN = 1024
 
@@ -39,19 +38,22 @@ class Checks:
 
     def __init__(self) -> None:
         self._found: list[Fault] = []
+        self._unread: set[str] = set()
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is wrong."""
+        return bool(self._found)
 
     def add(self, field: str, why: str) -> None:
-        """Note a fault."""
+        """Note that a field cannot be read; what stands in for its value has no faults of its own."""
         self._found.append(Fault(field, why))
+        self._unread.add(field)
 
-    def add_unless_known(self, faults: Iterable[Fault], prefix: str) -> None:
-        """Note the faults of fields that have none yet, their names after `prefix`."""
-        known = {fault.field for fault in self._found}
-        self._found += [
-            Fault(prefix + fault.field, fault.message)
-            for fault in faults
-            if prefix + fault.field not in known
-        ]
+    def add_found(self, faults: Iterable[Fault]) -> None:
+        """Note what was found wrong with what had been read, each fault once."""
+        for fault in faults:
+            if fault.field not in self._unread and fault not in self._found:
+                self._found.append(fault)
 
     def close(self, what: str) -> None:
         """Raise InvalidRequestError ("cannot `what`: ...") if anything is wrong."""
@@ -60,10 +62,11 @@ class Checks:
 
     def environment_name(self, field: str, name: str) -> str:
         """Read the name of an environment."""
-        if name:
-            self._found += [Fault(field, fault.message) for fault in name_faults(name)]
-        else:
+        if not name:
             self.add(field, "is missing")
+            return name
+        for fault in name_faults(name):
+            self.add(field, fault.message)
         return name
 
     def deployment_id(self, field: str, value: str) -> str:
@@ -96,16 +99,17 @@ class Checks:
             self.add(field, "is missing")
         return default
 
-    def seconds(self, field: str, span: Duration) -> float:
-        """Read a duration as seconds."""
+    def seconds(self, field: str, span: Duration) -> float | None:
+        """Read a duration as seconds; None where it cannot be read."""
         signs_differ = span.seconds * span.nanos < 0
         if abs(span.seconds) > _MOST_SECONDS or abs(span.nanos) >= _NANOS or signs_differ:
             self.add(field, f"is not a valid duration ({span.seconds} s and {span.nanos} ns)")
-            return 0.0
-        if span.seconds < 0 or span.nanos < 0:
-            self.add(field, f"must not be negative (got {span.seconds + span.nanos / _NANOS} s)")
-            return 0.0
-        return span.seconds + span.nanos / _NANOS
+            return None
+        seconds = span.seconds + span.nanos / _NANOS
+        if seconds < 0:
+            self.add(field, f"must not be negative (got {seconds} s)")
+            return None
+        return seconds
 
     def moment(self, field: str, stamp: Timestamp) -> datetime:
         """Read a timestamp, in UTC."""
@@ -113,13 +117,6 @@ class Checks:
             self.add(field, f"is not a valid timestamp ({stamp.seconds} s and {stamp.nanos} ns since 1970)")
             return _EPOCH
         return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
-
-    def directory(self, field: str, shown: str) -> str:
-        """Read the name of a directory; whether it is absolute is the model's rule."""
-        path = real_path(shown)
-        if len(path.encode("utf-8", "surrogateescape")) > _PATH_BYTES:
-            self.add(field, f"is longer than {_PATH_BYTES} bytes")
-        return path
 
     def listed(self, field: str, values: Sequence[str]) -> tuple[str, ...]:
         """Read a list of names, none of them empty, bounded in number and size."""

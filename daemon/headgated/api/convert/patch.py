@@ -16,6 +16,7 @@ from typing import Any
 from headgate.v1 import environment_pb2 as wire
 from headgated.api.convert import choices
 from headgated.api.convert.checks import Checks
+from headgated.api.convert.values import real_path
 from headgated.core import environment as model
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,10 +93,7 @@ def _sources(checks: Checks, message: wire.Environment) -> tuple[str, ...]:
     if len(message.sources) > _SOURCES:
         checks.add("environment.sources", f"names more than {_SOURCES}")
         return ()
-    return tuple(
-        checks.directory(f"environment.sources[{index}]", source)
-        for index, source in enumerate(message.sources)
-    )
+    return tuple(map(real_path, message.sources))
 
 
 def _type(checks: Checks, message: wire.Environment) -> model.EnvironmentType:
@@ -105,7 +103,7 @@ def _type(checks: Checks, message: wire.Environment) -> model.EnvironmentType:
 
 FIELDS: Mapping[str, Callable[[Checks, wire.Environment], Any]] = {
     "type": _type,
-    "config_path": lambda checks, message: checks.directory("environment.config_path", message.config_path),
+    "config_path": lambda _, message: real_path(message.config_path),
     "sources": _sources,
     "variables": lambda checks, message: checks.mapping("environment.variables", message.variables),
     "secrets": lambda checks, message: checks.mapping("environment.secrets", message.secrets),

@@ -8,12 +8,13 @@ from headgate.v1 import environment_pb2 as wire
 from headgate.v1.environment_pb2_grpc import EnvironmentServiceServicer
 from headgated.api.access import Access, Sight
 from headgated.api.convert.changes import (
-    fields_of_the_request,
+    every_fault,
     read_draft,
     read_name,
     read_pause,
     read_update,
 )
+from headgated.api.convert.checks import Checks
 from headgated.api.convert.environment import environment_message
 from headgated.api.convert.pages import environments_page
 from headgated.api.encoded import Encoded
@@ -34,13 +35,14 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         self, request: wire.CreateEnvironmentRequest, context: Context
     ) -> wire.CreateEnvironmentResponse:
         """Check and save a new environment."""
-        draft = read_draft(request)
-        with fields_of_the_request():
+        checks = Checks()
+        draft = read_draft(checks, request)
+        with every_fault(checks, f"create environment {draft.name:.63}".rstrip()):
             view = await self._control.create_environment(
                 draft,
                 self._access.caller(context),
                 request_id=request.request_id,
-                validate_only=request.validate_only,
+                validate_only=request.validate_only or bool(checks),
                 auto_sync_given=request.environment.HasField("auto_sync"),
             )
         return wire.CreateEnvironmentResponse(environment=environment_message(view))
@@ -63,15 +65,16 @@ class EnvironmentServicer(EnvironmentServiceServicer):
         self, request: wire.UpdateEnvironmentRequest, context: Context
     ) -> wire.UpdateEnvironmentResponse:
         """Change the fields that the mask names."""
-        update = read_update(request)
-        with fields_of_the_request():
+        checks = Checks()
+        update = read_update(checks, request)
+        with every_fault(checks, f"change environment {update.name:.63}".rstrip()):
             view = await self._control.update_environment(
                 update.name,
                 update.change,
                 self._access.caller(context),
-                expected_generation=update.expected_generation,
+                expected_generation=None if checks else update.expected_generation,
                 request_id=request.request_id,
-                validate_only=request.validate_only,
+                validate_only=request.validate_only or bool(checks),
             )
         return wire.UpdateEnvironmentResponse(environment=environment_message(view))
 
