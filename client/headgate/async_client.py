@@ -25,7 +25,7 @@ from headgate.address import Address
 from headgate.calls import audit, daemon, deployments, environments
 from headgate.calls.call import Asked, Call, Stream
 from headgate.channel import grpc, open_async_channel
-from headgate.errors import HeadgateError, TimedOutError, UnreachableError
+from headgate.errors import HeadgateError, TimedOutError, UnreachableError, told_together
 from headgate.patience import Continuation, Repeating, closed, no_answer, still_running
 from headgate.refusal import Failure, refusal
 from headgate.remote import TlsFiles
@@ -322,6 +322,10 @@ class AsyncClient:
         return self._opened
 
     async def _do(self, call: Call[_Answer, _Value]) -> _Value:
+        with told_together(call.what, call.faults):
+            return await self._repeat(call)
+
+    async def _repeat(self, call: Call[_Answer, _Value]) -> _Value:
         deadline = time.monotonic() + max(self._timeout, call.at_least)
         repeating = Repeating(deadline, met=self._met)
         while not self._closed.is_set():

@@ -21,7 +21,7 @@ from headgate.address import Address
 from headgate.calls import audit, daemon, deployments, environments
 from headgate.calls.call import Asked, Call, Stream
 from headgate.channel import grpc, open_channel
-from headgate.errors import HeadgateError, TimedOutError, UnreachableError
+from headgate.errors import HeadgateError, TimedOutError, UnreachableError, told_together
 from headgate.patience import Continuation, Repeating, closed, no_answer, still_running
 from headgate.refusal import refusal
 from headgate.remote import TlsFiles
@@ -302,6 +302,10 @@ class Client:
     # How
 
     def _do(self, call: Call[_Answer, _Value]) -> _Value:
+        with told_together(call.what, call.faults):
+            return self._repeat(call)
+
+    def _repeat(self, call: Call[_Answer, _Value]) -> _Value:
         deadline = time.monotonic() + max(self._timeout, call.at_least)
         repeating = Repeating(deadline, met=self._met)
         while True:

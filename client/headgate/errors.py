@@ -6,8 +6,17 @@ the paths concerned. `headgate.refusal` makes them from what gRPC says; the comm
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with one field of a request or file."""
+
+    field: str
+    message: str
 
 
 class HeadgateError(Exception):
@@ -18,26 +27,28 @@ class HeadgateError(Exception):
         reason: UPPER_SNAKE_CASE, stable, for machines.
         hint: what to do about it; may be empty.
         paths: every path concerned, escaped for showing.
-        omitted: how many more there are than the daemon could send; of an InvalidRequestError, how many more faults.
+        faults: what is wrong with single fields of the request, or of the daemon's configuration.
+        omitted: how many more paths there are than the daemon could send; where there are faults, how many more of those.
     """
 
     default_reason = "ERROR"
 
-    def __init__(self, message: str, *, reason: str = "", hint: str = "", paths: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        hint: str = "",
+        paths: Iterable[str] = (),
+        faults: Iterable[Fault] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
         self.hint = hint
         self.paths = tuple(paths)
+        self.faults = tuple(faults)
         self.omitted = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with one field of a request or file."""
-
-    field: str
-    message: str
 
 
 class InvalidRequestError(HeadgateError):
@@ -53,10 +64,49 @@ class InvalidRequestError(HeadgateError):
     def __init__(
         self, what: str, faults: Iterable[Fault] = (), *, message: str = "", reason: str = "", hint: str = ""
     ) -> None:
-        self.what = what
-        self.faults = tuple(faults)
-        why = "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults)
-        super().__init__(message or f"cannot {what}: {why}", reason=reason, hint=hint)
+        self.what, every = what, tuple(faults)
+        why = "; ".join(
+            f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in every
+        )
+        super().__init__(message or f"cannot {what}: {why}", reason=reason, hint=hint, faults=every)
+
+
+@contextmanager
+def told_together(what: str, faults: Sequence[Fault]) -> Iterator[None]:
+    """Tell faults that are known before a request is made in one error with what the daemon finds besides.
+
+    Within, ask the daemon only to check (`validate_only`); without faults this does nothing.
+
+    Args:
+        what: what is asked for, as in "cannot {what}".
+        faults: what is known to be wrong.
+
+    Raises:
+        InvalidRequestError: all of it, once each, the fields named as arguments are.
+    """
+    if not faults:
+        yield
+        return
+    invalid = InvalidRequestError(what, faults)
+    try:
+        yield
+    except HeadgateError as error:
+        invalid = InvalidRequestError(what, [*faults, *_besides(error, faults)])
+        invalid.omitted = error.omitted if error.faults else 0
+        raise invalid from error
+    raise invalid
+
+
+def _besides(error: HeadgateError, faults: Iterable[Fault]) -> Iterator[Fault]:
+    """Yield what an error says is wrong besides faults of whose fields the daemon saw nothing."""
+    known = {fault.field for fault in faults}
+    if isinstance(error, NotFoundError | RefusedError):
+        cannot, _, why = error.message.partition(": ")
+        yield Fault("", why if cannot.startswith("cannot ") and why else error.message)
+    for fault in error.faults:
+        field = fault.field.removeprefix("environment.")
+        if field not in known:
+            yield Fault(field, fault.message)
 
 
 class NotFoundError(HeadgateError):

@@ -134,8 +134,10 @@ def refusal(failure: Failure, what: str, address: Address) -> HeadgateError:
             hint="restart the daemon if it was upgraded: systemctl restart headgated",
         )
     kind = TimedOutError if code == grpc.StatusCode.DEADLINE_EXCEEDED else _CLASSES.get(code, InternalError)
-    error = kind(message, reason=details.reason, hint=details.hint, paths=details.paths)
-    error.omitted = details.omitted
+    error = kind(
+        message, reason=details.reason, hint=details.hint, paths=details.paths, faults=details.faults
+    )
+    error.omitted = details.faults_omitted if details.faults else details.omitted
     return error
 
 

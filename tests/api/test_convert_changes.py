@@ -22,13 +22,14 @@ from headgated.core.errors import (
 
 
 def faults_of(read: Any, request: Any) -> dict[str, str]:
+    checks = Checks()
+    read(checks, request)
+    return closed(checks.close, "do it")
+
+
+def closed(close: Any, *asked: Any) -> dict[str, str]:
     with pytest.raises(InvalidRequestError) as refused:
-        if read is read_pause:
-            read(request)
-        else:
-            checks = Checks()
-            read(checks, request)
-            checks.close("do it")
+        close(*asked)
     return {fault.field: fault.message for fault in refused.value.faults}
 
 
@@ -100,9 +101,13 @@ def told_with(error: HeadgateError | None, *read: tuple[str, str]) -> HeadgateEr
     for field, why in read:
         checks.add(field, why)
     with pytest.raises(HeadgateError) as told, every_fault(checks, "do it"):
-        if error is not None:
-            raise error
+        engine(error)
     return told.value
+
+
+def engine(error: HeadgateError | None) -> None:
+    if error is not None:
+        raise error
 
 
 TYPE = ("environment.type", "is missing")
@@ -167,4 +172,4 @@ def test_pause_is_refused_with_every_fault_at_once() -> None:
     request = wire.PauseEnvironmentRequest(
         reason="x" * 1001, until=Timestamp(seconds=2**60), request_id="x" * 129
     )
-    assert set(faults_of(read_pause, request)) == {"name", "reason", "until", "request_id"}
+    assert set(closed(read_pause, request)) == {"name", "reason", "until", "request_id"}

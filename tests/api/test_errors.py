@@ -96,6 +96,14 @@ def test_status_of_an_invalid_request_names_every_fault() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [k for k in every_error() if not issubclass(k, errors.InvalidRequestError)])
+def test_status_of_any_error_names_the_faults_that_it_carries(kind: type[errors.HeadgateError]) -> None:
+    assert detail(status_of(kind("cannot: so it is")), BadRequest) is None
+    status = status_of(kind("cannot: so it is", faults=[errors.Fault("line 4: settle.quite", "is unknown")]))
+    [violation] = detail(status, BadRequest).field_violations
+    assert (violation.field, violation.description) == ("line 4: settle.quite", "is unknown")
+
+
 def test_status_of_a_refusal_has_its_precondition() -> None:
     failure = detail(
         status_of(errors.RefusedError("cannot: no", reason="NOT_NOW", paths=["x"])), PreconditionFailure
@@ -109,6 +117,11 @@ ENORMOUS = {
     "faults": lambda: errors.InvalidRequestError("do it", [errors.Fault("f" * 999, "w" * 999)] * 5000),
     "small faults": lambda: errors.InvalidRequestError(
         "do it", [errors.Fault(f"f{n}", "w") for n in range(5000)]
+    ),
+    "faults and paths": lambda: errors.RefusedError(
+        "cannot",
+        paths=[f"some/path/{n}" for n in range(300)],
+        faults=[errors.Fault(f"f{n}", "w" * 20) for n in range(5000)],
     ),
     "paths": lambda: errors.NotFoundError("cannot", paths=[f"some/path/{n}" for n in range(5000)]),
     "message": lambda: errors.RefusedError(

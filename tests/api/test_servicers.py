@@ -273,9 +273,7 @@ async def test_engine_is_asked_what_else_is_wrong_with_a_request(served: Served)
         expected_generation=7,
     )
     for call in (
-        served.environments.CreateEnvironment(
-            wire.CreateEnvironmentRequest(environment=bad, request_id="i")
-        ),
+        served.environments.CreateEnvironment(wire.CreateEnvironmentRequest(environment=bad, request_id="i")),
         served.environments.UpdateEnvironment(update),
     ):
         error = await failed(call)

@@ -214,11 +214,31 @@ def test_all_faults_of_a_request_come_with_their_fields(client: Client) -> None:
     )
 
 
-def test_settings_that_cannot_be_are_refused_before_they_are_sent(client: Client, daemon: FakeDaemon) -> None:
+def test_settings_that_cannot_be_are_told_with_what_the_daemon_finds_and_change_nothing(
+    client: Client, daemon: FakeDaemon
+) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         client.create_environment("canal", type="stagging", sources="/src", policies={"drift": "no"})
-    assert [fault.field for fault in caught.value.faults] == ["type", "sources", "policies.drift"]
-    assert not daemon.requests
+    assert [fault.field for fault in caught.value.faults] == [
+        "type",
+        "sources",
+        "policies.drift",
+        "config_path",
+    ]
+    assert [request.validate_only for request in daemon.requests] == [True]
+    create(client)
+    with pytest.raises(InvalidRequestError) as caught:
+        client.update_environment("canal", type="stagging", auto_sync=False, expected_generation=7)
+    assert [fault.field for fault in caught.value.faults] == ["type"]
+    assert daemon.environments["canal"].generation == 1
+
+
+def test_settings_that_cannot_be_are_told_where_there_is_no_daemon(
+    client: Client, daemon: FakeDaemon
+) -> None:
+    daemon.stop()
+    with pytest.raises(InvalidRequestError, match="must be one of"):
+        client.create_environment("canal", type="stagging", config_path="/t")
 
 
 FROM_TRANSPORT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)

@@ -47,6 +47,52 @@ def test_every_fault_of_a_request_comes_at_once(site: Site) -> None:
     assert "cannot create environment" in caught.value.message
 
 
+def test_faults_of_every_kind_come_in_one_answer(site: Site) -> None:
+    """What the client cannot send, what cannot be right by itself, and what is in the way of what there is."""
+    site.create()
+    inside = f"{site.source}/t"
+    wrong: dict[str, Any] = {"type": "stagin", "variables": {"9": ""}, "sources": [site.source, site.source]}
+    for ask, name in (
+        (site.client.create_environment, f"{site.name}-2"),
+        (site.client.update_environment, site.name),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            ask(name, config_path=inside, **wrong)
+        told = [field.field.removeprefix("environment.") for field in caught.value.faults]
+        assert set(told) - {"config_path"} == {"type", "variables.9", "sources", "sources[0]"}
+        assert told.count("sources[0]") == 1
+    read = site.client.get_environment(site.name)
+    assert (read.config_path, read.generation) == (site.target, 1)
+
+
+def test_path_that_is_none_hides_no_other_fault(site: Site) -> None:
+    site.create()
+    with pytest.raises(InvalidRequestError) as caught:
+        site.client.create_environment(
+            f"{site.name}-2", type="testing", config_path=site.target, sources=["relative"]
+        )
+    assert fields(caught.value) == {"config_path", "sources[0]"}
+
+
+def test_name_that_is_taken_or_not_there_is_told_with_other_faults(site: Site) -> None:
+    site.create()
+    for ask, name, why in (
+        (site.client.create_environment, site.name, "taken"),
+        (site.client.update_environment, f"{site.name}-none", "no such environment"),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            ask(name, type="testing", config_path="/x", variables={"9": ""})
+        assert fields(caught.value) == {"name", "variables.9"} | (
+            {"config_path"} if "/x" in str(caught.value) else set()
+        )
+        [told] = [fault.message for fault in caught.value.faults if fault.field.endswith("name")]
+        assert why in told
+    with pytest.raises(RefusedError) as refused:
+        site.create(config_path=f"{site.source}/t")
+    assert refused.value.reason == "ENVIRONMENT_EXISTS"
+    assert [fault.field for fault in refused.value.faults] == ["environment.sources[0]"]
+
+
 def test_secret_is_a_reference_and_a_value_is_refused_without_repeating_it(site: Site) -> None:
     references = {"TOKEN": "credential:token"}
     site.create(secrets=references)

@@ -47,6 +47,11 @@ def test_bad_file_leaves_the_old_one_in_force_and_is_told_everywhere(
             client.reload()
         for told in ("line 4: settle.quite: is unknown; did you mean quiet?", "line 5: settle.latest"):
             assert told in str(caught.value)
+        assert caught.value.reason == "CONFIG_REJECTED"
+        assert [fault.field for fault in caught.value.faults] == [
+            "line 4: settle.quite",
+            "line 5: settle.latest",
+        ]
     else:
         assert daemon.process is not None
         daemon.process.send_signal(signal.SIGHUP)

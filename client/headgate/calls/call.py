@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar
 
 from google.protobuf.message import Message
+
+from headgate.errors import Fault
 
 Answer = TypeVar("Answer", bound=Message)
 Value = TypeVar("Value")
@@ -34,6 +36,8 @@ class Call(Generic[Answer, Value]):
     """As in "cannot {what}"."""
     at_least: float = 0.0
     """Seconds that it may take by its nature, whatever the client's timeout."""
+    faults: Sequence[Fault] = ()
+    """What is wrong with it already: it is made only to hear from the daemon what else is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import cast
 
 from headgate.calls.call import Asked, Call, Stream, new_request_id
-from headgate.errors import InvalidRequestError
 from headgate.settings import Draft, EnvironmentSettings, draft
 from headgate.v1 import environment_pb2 as pb
 
@@ -37,10 +36,11 @@ class Update(EnvironmentSettings, Change, total=False):
 
 def create(name: str, wanted: Creation) -> Call[pb.CreateEnvironmentResponse, pb.Environment]:
     """CreateEnvironment."""
+    made = _draft(name, wanted)
     request = pb.CreateEnvironmentRequest(
-        environment=_right(_draft(name, wanted), f"create environment {name}").message,
+        environment=made.message,
         request_id=new_request_id(wanted),
-        validate_only=wanted.get("validate_only", False),
+        validate_only=wanted.get("validate_only", False) or bool(made.faults),
     )
     return Call(
         f"{_SERVICE}CreateEnvironment",
@@ -48,6 +48,7 @@ def create(name: str, wanted: Creation) -> Call[pb.CreateEnvironmentResponse, pb
         pb.CreateEnvironmentResponse,
         lambda answer: answer.environment,
         f"create environment {name}",
+        faults=made.faults,
     )
 
 
@@ -75,12 +76,12 @@ def page(token: str, size: int) -> Call[pb.ListEnvironmentsResponse, pb.ListEnvi
 
 def update(name: str, wanted: Update) -> Call[pb.UpdateEnvironmentResponse, pb.Environment]:
     """UpdateEnvironment: exactly the settings that are given, policies one by one."""
-    made = _right(_draft(name, wanted), f"change environment {name}")
+    made = _draft(name, wanted)
     request = pb.UpdateEnvironmentRequest(
         environment=made.message,
         request_id=new_request_id(wanted),
-        expected_generation=wanted.get("expected_generation"),
-        validate_only=wanted.get("validate_only", False),
+        expected_generation=None if made.faults else wanted.get("expected_generation"),
+        validate_only=wanted.get("validate_only", False) or bool(made.faults),
     )
     request.update_mask.paths.extend(made.mask)
     return Call(
@@ -89,6 +90,7 @@ def update(name: str, wanted: Update) -> Call[pb.UpdateEnvironmentResponse, pb.E
         pb.UpdateEnvironmentResponse,
         lambda answer: answer.environment,
         f"change environment {name}",
+        faults=made.faults,
     )
 
 
@@ -148,9 +150,3 @@ def _draft(name: str, wanted: Creation | Update) -> Draft:
     return draft(
         name, {key: value for key, value in cast("Mapping[str, object]", wanted).items() if key not in beside}
     )
-
-
-def _right(made: Draft, what: str) -> Draft:
-    if made.faults:
-        raise InvalidRequestError(what, made.faults)
-    return made

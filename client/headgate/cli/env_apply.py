@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +20,14 @@ from headgate.cli import env_file
 from headgate.cli.env_file import Written
 from headgate.cli.session import Session, with_session
 from headgate.cli.verb import Verb
-from headgate.errors import ConflictError, Fault, InvalidRequestError, NotFoundError, RefusedError
+from headgate.errors import (
+    ConflictError,
+    Fault,
+    InvalidRequestError,
+    NotFoundError,
+    RefusedError,
+    told_together,
+)
 
 if TYPE_CHECKING:
     from headgate.client import Client
@@ -72,6 +80,8 @@ class Step:
     present: Environment | None
     changed: list[str] = field(default_factory=list)
     """Which settings are others now."""
+    faults: list[Fault] = field(default_factory=list)
+    """What cannot be sent as it is written; the default stands in for it."""
 
     @property
     def result(self) -> str:
@@ -82,7 +92,8 @@ class Step:
 
     def check(self, client: Client) -> None:
         """Ask the daemon whether it would do it."""
-        self._send(client, validate_only=True)
+        with told_together(f"apply {self.written.name}", self.faults):
+            self._send(client, validate_only=True)
 
     def take(self, client: Client) -> None:
         """Do it."""
@@ -128,20 +139,18 @@ def _checked(client: Client, what: str, written: list[Written], faults: list[Fau
     steps, refused = [], 0
     faults = faults + _clashes(written)
     for each in written:
+        known = {fault.field for fault in faults}
         try:
             step = _step(client, each)
             step.check(client)
             steps.append(step)
-        except InvalidRequestError as error:
-            faults += [
-                Fault(each.place + fault.field.removeprefix("environment."), fault.message)
-                for fault in error.faults or [Fault("", error.message)]
-            ]
-        except (RefusedError, ConflictError) as error:
-            faults.append(
-                Fault(each.place + each.name if not each.place else each.place.rstrip("."), error.message)
-            )
-            refused += 1
+        except (InvalidRequestError, RefusedError, ConflictError) as error:
+            found = [(fault.field.removeprefix("environment."), fault.message) for fault in error.faults]
+            if not isinstance(error, InvalidRequestError) or not found:
+                found = [("", error.message), *found]
+                refused += not isinstance(error, InvalidRequestError)
+            told = [Fault(each.at(field), why) for field, why in found]
+            faults += [fault for fault in told if fault.field not in known]
     if faults and refused == len(faults):
         lines = "\n".join(f"  {fault.field}: {fault.message}" for fault in faults)
         raise RefusedError(f"cannot {what}: nothing was changed\n{lines}")
@@ -156,16 +165,15 @@ def _step(client: Client, written: Written) -> Step:
     from headgate.settings import draft  # noqa: PLC0415 -- as above
 
     made = draft(written.name, written.settings)
-    if made.faults:
-        raise InvalidRequestError("read it", made.faults)
     if not made.message.HasField("auto_sync"):
         made.message.auto_sync = written.settings.get("type") != "production"
     wanted = _settings(environment_record(made.message))
     try:
-        present = client.get_environment(written.name)
+        present = client.get_environment(written.name) if written.name else None
     except NotFoundError:
-        return Step(written, wanted, None)
-    return Step(written, wanted, present, _changed(_settings(environment_record(present)), wanted))
+        present = None
+    changed = _changed(_settings(environment_record(present)), wanted) if present is not None else []
+    return Step(written, wanted, present, changed, made.faults)
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
@@ -204,20 +212,41 @@ _NOTHING = object()
 def _clashes(written: list[Written]) -> list[Fault]:
     """Return what environments of one file have against each other; the daemon only sees one at a time."""
     names = Counter(each.name for each in written)
-    faults = [Fault(name, f"is there {times} times") for name, times in names.items() if times > 1]
-    targets = [(each, Path(str(each.settings.get("config_path") or ""))) for each in written]
-    for number, (each, target) in enumerate(targets):
-        for other, its in targets[:number]:
-            if (
-                target.is_absolute()
-                and its.is_absolute()
-                and other.name != each.name
-                and _overlap(target, its)
-            ):
-                faults.append(
-                    Fault(f"{each.place}config_path", f"overlaps the target of {other.name} ({its})")
-                )
+    faults = [Fault(name, f"is there {times} times") for name, times in names.items() if name and times > 1]
+    for number, each in enumerate(written):
+        for other in written[:number]:
+            if other.name != each.name:
+                faults += _between(each, other)
     return faults
+
+
+def _between(each: Written, other: Written) -> Iterator[Fault]:
+    """Yield where one environment's target is in the way of another's directories, or the other way round."""
+    target, its = _target(each), _target(other)
+    for path in _overlapping(target, its):
+        yield Fault(each.at("config_path"), f"overlaps the target of {other.name} ({path})")
+    for path in _overlapping(target, _sources(other)):
+        yield Fault(each.at("config_path"), f"overlaps a source of {other.name} ({path})")
+    for path in _overlapping(_sources(each), its):
+        yield Fault(each.at("sources"), f"overlaps the target of {other.name} ({path})")
+
+
+def _target(written: Written) -> list[Path]:
+    """Return the target, if it is a directory's name; what is none is the daemon's to tell."""
+    return _directories([written.settings.get("config_path")])
+
+
+def _sources(written: Written) -> list[Path]:
+    return _directories(written.settings.get("sources"))
+
+
+def _directories(values: object) -> list[Path]:
+    several = values if isinstance(values, list) else []
+    return [Path(each) for each in several if isinstance(each, str) and each.startswith("/")]
+
+
+def _overlapping(ours: list[Path], theirs: list[Path]) -> list[Path]:
+    return [its for its in theirs if any(_overlap(each, its) for each in ours)]
 
 
 def _overlap(one: Path, other: Path) -> bool:

@@ -27,9 +27,14 @@ class Written:
     """One environment of a file."""
 
     name: str
+    """Empty where the file says none; a fault then."""
     settings: Mapping[str, object]
     place: str
     """Where in the file, for faults: empty for a single one, else `environments.NAME.`."""
+
+    def at(self, field: str) -> str:
+        """Return where in the file a field is; of the environment as a whole (no field), where that is."""
+        return f"{self.place}{field}" if field else self.place.rstrip(".") or self.name
 
 
 def format_of(path: str) -> str | None:
@@ -122,11 +127,10 @@ def _one(body: object, place: str, key: str | None, faults: list[Fault]) -> Iter
         return
     name = body.get("name", key)
     if not isinstance(name, str) or not name:
-        faults.append(Fault(f"{place}name", "is missing" if name is None else "must be text"))
-        return
-    if key is not None and name != key:
+        faults.append(Fault(f"{place}name", "must be text" if name else "is missing"))
+        name = ""
+    elif key is not None and name != key:
         faults.append(Fault(f"{place}name", f"is not the name it stands under ({key})"))
-        return
     passed_over = _SAID_BY_THE_DAEMON | {"name"}
     settings = {str(each): value for each, value in body.items() if each not in passed_over}
     yield Written(name, settings, place)

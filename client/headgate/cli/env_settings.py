@@ -12,7 +12,7 @@ from headgate.cli.env import print_done
 from headgate.cli.moments import Span
 from headgate.cli.session import Session, with_session
 from headgate.cli.verb import Verb
-from headgate.errors import ConflictError, Fault, InvalidRequestError
+from headgate.errors import ConflictError, Fault, NotFoundError, told_together
 
 if TYPE_CHECKING:
     from headgate.client import Client
@@ -132,9 +132,8 @@ def create(
     wanted = _settings(options)
     wanted["variables"] = pairs("--var", variables, faults)
     wanted["secrets"] = pairs("--secret", secrets, faults)
-    _refuse(f"create environment {name}", faults)
-    with session.client() as client:
-        environment = client.create_environment(name, **wanted)
+    with session.client() as client, told_together(f"create environment {name}", faults):
+        environment = client.create_environment(name, **wanted, validate_only=bool(faults))
     print_done(session, environment, f"created; auto-sync is {'on' if environment.auto_sync else 'off'}")
 
 
@@ -162,12 +161,16 @@ def set_(  # the name `set` is Python's
     }
     for edit in edits.values():
         faults += edit.faults()
-    _refuse(f"change environment {name}", faults)
     wanted = _settings(options)
-    if not wanted and not any(edits.values()):
+    nothing = not wanted and not any(edits.values())
+    if nothing and not faults:
         raise click.UsageError("no setting is given", click.get_current_context())
-    with session.client() as client:
-        environment = _change(client, name, wanted, edits)
+    with session.client() as client, told_together(f"change environment {name}", faults):
+        environment = (
+            client.get_environment(name)
+            if nothing
+            else _change(client, name, wanted, edits, validate_only=bool(faults))
+        )
     print_done(session, environment, f"changed (generation {environment.generation})")
 
 
@@ -190,17 +193,30 @@ class _Edit:
         return {key: value for key, value in {**present, **self._added}.items() if key not in self._removed}
 
 
-def _change(client: Client, name: str, wanted: dict[str, Any], edits: dict[str, _Edit]) -> Environment:
+def _change(
+    client: Client, name: str, wanted: dict[str, Any], edits: dict[str, _Edit], *, validate_only: bool
+) -> Environment:
     """Update; where a table is edited, read it first and begin again if somebody else was faster."""
     if not any(edits.values()):
-        return client.update_environment(name, **wanted)
+        return client.update_environment(name, **wanted, validate_only=validate_only)
     for tries_left in reversed(range(_TRIES)):
-        present = client.get_environment(name)
+        try:
+            present = client.get_environment(name)
+        except NotFoundError:  # What else is wrong with the change, the daemon knows.
+            added: dict[str, Any] = {key: edit.of({}) for key, edit in edits.items() if edit}
+            client.update_environment(name, **wanted, **added, validate_only=True)
+            raise
         tables: dict[str, Any] = {
             key: edit.of(dict(getattr(present, key))) for key, edit in edits.items() if edit
         }
         try:
-            return client.update_environment(name, **wanted, **tables, expected_generation=present.generation)
+            return client.update_environment(
+                name,
+                **wanted,
+                **tables,
+                expected_generation=present.generation,
+                validate_only=validate_only,
+            )
         except ConflictError:
             if not tries_left:
                 raise
@@ -220,8 +236,3 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     if "auto_sync" in given:
         wanted["auto_sync"] = given.pop("auto_sync")
     return {**wanted, "policies": given} if given else wanted
-
-
-def _refuse(what: str, faults: list[Fault]) -> None:
-    if faults:
-        raise InvalidRequestError(what, faults)

@@ -70,21 +70,28 @@ def say(error: HeadgateError, rest: str = "") -> None:
     """
     listed = _LISTED_PATHS if is_terminal("stderr") else len(error.paths)
     message, lines = error.message, [f"  {path}" for path in error.paths[:listed]]
-    if isinstance(error, InvalidRequestError) and len(error.faults) > 1:
-        message = f"cannot {error.what}: {len(error.faults) + error.omitted} things are wrong"
-        lines = [
-            f"  {fault.field}: {fault.message}" if fault.field else f"  {fault.message}"
-            for fault in error.faults
-        ]
     if len(error.paths) == 1 and error.paths[0] in message and not error.omitted:
         lines = []
     if len(error.paths) > listed:
         lines.append(f"  and {len(error.paths) - listed} more: {rest or 'a file shows them all (2> FILE)'}")
+    told = [f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in error.faults]
+    if len(told) > 1 or (told and not isinstance(error, InvalidRequestError) and told[0] not in message):
+        message = _heading(error, told[0])
+        lines += [f"  {fault}" for fault in told]
     if error.omitted:
         lines.append(
             f"  and {error.omitted} more, for which an answer has no room: mend these, then ask again"
         )
     _print(message, lines, error.hint)
+
+
+def _heading(error: HeadgateError, first: str) -> str:
+    """Return an error's message for the line above its faults, which it may list itself: the first of them as given."""
+    count = len(error.faults) + error.omitted
+    if isinstance(error, InvalidRequestError):
+        return f"cannot {error.what}: {count} things are wrong"
+    before, listed, _ = error.message.partition(first)
+    return f"{before}{count} things are wrong" if listed else f"{error.message}; besides:"
 
 
 def say_none(what: str, hint: str) -> None:

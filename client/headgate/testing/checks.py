@@ -51,15 +51,19 @@ def described(wanted: ep.Environment) -> list[Fault]:
     found += _absolute("environment.config_path", wanted.config_path)
     for index, source in enumerate(wanted.sources):
         found += _absolute(f"environment.sources[{index}]", source)
+    if len(set(wanted.sources)) != len(wanted.sources):
+        found.append(Fault("environment.sources", "names a directory twice"))
     return found + _variables(wanted.variables) + _references(wanted.secrets)
 
 
 def placed(wanted: ep.Environment, others: Mapping[str, ep.Environment]) -> list[Fault]:
-    """Check that an environment's target is in nobody's way."""
+    """Check that an environment's target is in nobody's way; what is no path is in nobody's."""
+    if not wanted.config_path.startswith("/"):
+        return []
     found = [
         Fault(f"environment.sources[{index}]", f"{source} overlaps the target {wanted.config_path}")
         for index, source in enumerate(wanted.sources)
-        if _overlap(source, wanted.config_path)
+        if source not in wanted.sources[:index] and _overlap(source, wanted.config_path)
     ]
     return found + [
         Fault("environment.config_path", f"{wanted.config_path} overlaps the target of {other.name}")

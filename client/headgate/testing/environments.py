@@ -50,14 +50,18 @@ class Environments:
     def create(self, request: ep.CreateEnvironmentRequest) -> str:
         """Create one; with `validate_only` only see whether it could be."""
         wanted, what = request.environment, f"create environment {request.environment.name}"
-        checks.refuse(what, [*checks.repeatable(request.request_id), *checks.described(wanted)])
+        faults = [*checks.repeatable(request.request_id), *checks.described(wanted)]
+        misplaced = checks.placed(wanted, self._messages())
         if wanted.name in self.places:
-            raise RefusedError(
-                f"cannot {what}: there is one of that name",
-                reason="ENVIRONMENT_EXISTS",
-                hint=f"choose another name, or change it: headgate env set {wanted.name}",
-            )
-        checks.refuse(what, checks.placed(wanted, self._messages()))
+            if not faults:
+                raise RefusedError(
+                    f"cannot {what}: there is one of that name",
+                    reason="ENVIRONMENT_EXISTS",
+                    hint=f"choose another name, or change it: headgate env set {wanted.name}",
+                    faults=misplaced,
+                )
+            faults.append(Fault("environment.name", "is taken: there is an environment of that name"))
+        checks.refuse(what, [*faults, *misplaced])
         if not request.validate_only:
             self.places[wanted.name] = place = Place(self.complete(wanted))
             place.message.created_at.GetCurrentTime()
@@ -78,9 +82,12 @@ class Environments:
 
     def update(self, request: ep.UpdateEnvironmentRequest) -> str:
         """Change the fields that the mask names."""
-        place = self.find(request.environment.name)
-        name, old = place.message.name, place.message
-        what = f"change environment {name}"
+        wanted, name, what = (
+            request.environment,
+            request.environment.name,
+            f"change environment {request.environment.name}",
+        )
+        old = self.places[name].message if name in self.places else _blank(name)
         changed = ep.Environment()
         changed.CopyFrom(old)
         paths = list(request.update_mask.paths)
@@ -89,21 +96,28 @@ class Environments:
             if path.partition(".")[0] not in _CHANGEABLE or path.count(".") > (path[:9] == "policies."):
                 faults.append(Fault("update_mask", f"{path!r:.80} is no field that can change"))
             else:
-                _take(path, request.environment, changed)
-        checks.refuse(what, [*checks.repeatable(request.request_id), *faults, *checks.described(changed)])
-        if request.HasField("expected_generation") and request.expected_generation != old.generation:
-            raise ConflictError(
-                f"cannot {what}: it is at generation {old.generation}, not {request.expected_generation}",
-                reason="GENERATION_MISMATCH",
-                hint=f"read it again: headgate env show {name}",
-            )
-        checks.refuse(what, checks.placed(changed, self._messages()))
+                _take(path, wanted, changed)
+        faults += [*checks.repeatable(request.request_id), *checks.described(changed)]
+        if faults and name not in self.places and not checks.named("name", name):
+            faults.append(Fault("environment.name", "there is no such environment"))
+        if not faults:
+            self._expect(self.find(name).message, request, what)
+        checks.refuse(what, [*faults, *checks.placed(changed, self._messages())])
         if not request.validate_only and changed != old:
             changed.generation += 1
             changed.updated_at.GetCurrentTime()
-            place.message = changed
-            self.told(place)
+            self.places[name].message = changed
+            self.told(self.places[name])
         return name
+
+    @staticmethod
+    def _expect(present: ep.Environment, request: ep.UpdateEnvironmentRequest, what: str) -> None:
+        if request.HasField("expected_generation") and request.expected_generation != present.generation:
+            raise ConflictError(
+                f"cannot {what}: it is at generation {present.generation}, not {request.expected_generation}",
+                reason="GENERATION_MISMATCH",
+                hint=f"read it again: headgate env show {present.name}",
+            )
 
     def pause(self, request: ep.PauseEnvironmentRequest) -> str:
         """Stop auto-sync."""
@@ -177,6 +191,11 @@ class Environments:
 
 
 _CHANGEABLE = ("type", "config_path", "sources", "variables", "secrets", "auto_sync", "policies")
+
+
+def _blank(name: str) -> ep.Environment:
+    """Return an environment that nothing is wrong with, for changes of one that is not there."""
+    return ep.Environment(name=name, type=ep.ENVIRONMENT_TYPE_TESTING, config_path="/")
 
 
 def _take(path: str, source: Message, target: Message) -> None:

@@ -61,7 +61,7 @@ def _details(error: HeadgateError) -> list[Message]:
     if error.paths:
         info.metadata["paths"] = "\n".join(error.paths)
     details: list[Message] = [info]
-    if isinstance(error, InvalidRequestError):
+    if error.faults or isinstance(error, InvalidRequestError):
         bad = error_details_pb2.BadRequest()
         for fault in error.faults:
             bad.field_violations.add(field=fault.field, description=fault.message)

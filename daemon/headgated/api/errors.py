@@ -58,6 +58,7 @@ def status_of(error: errors.HeadgateError) -> grpc.Status:
     hint = shortened(hide(error.hint), _HINT)
     room = _ROOM - len(quote(message)) - len(message.encode()) - len(hint.encode())
     info = _info(error, hint, room)
+    room -= len(info.metadata["paths"].encode()) if "paths" in info.metadata else 0
     details: list[Message] = [info]
     if error.faults or isinstance(error, errors.InvalidRequestError):
         request, omitted = _bad_request(error.faults, room)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from headgated.core.changed_settings import differences, in_force, waiting
 from headgated.core.config import Settings
-from headgated.core.errors import HeadgateError, InvalidRequestError, RefusedError
+from headgated.core.errors import HeadgateError, RefusedError, in_a_line
 from headgated.engine.views import Problem
 from headgated.engine.worker import RunBlocking
 
@@ -58,7 +58,7 @@ class Configuration:
             What is different, for people, a line each.
 
         Raises:
-            RefusedError: CONFIG_REJECTED, with everything that is wrong; nothing has changed.
+            RefusedError: CONFIG_REJECTED, with every fault of the file, key and line; nothing has changed.
         """
         async with self._turn:
             try:
@@ -81,14 +81,12 @@ class Configuration:
         return wanted, [prepare(usable) for prepare in self._followers]
 
     def _reject(self, error: HeadgateError) -> RefusedError:
-        why = error.message
-        if isinstance(error, InvalidRequestError):
-            why = "; ".join(f"{fault.field}: {fault.message}" for fault in error.faults)
+        why = in_a_line(error.faults) if error.faults else error.message
         message = f"cannot take the configuration over: {why}"
         hint = error.hint or "mend the file, try it with headgated --check-config, then reload again"
         log.error("%s; what was in force stays in force", message)
         self._tell([Problem(REJECTED, f"{message}; what was in force before still is", hint)])
-        return RefusedError(message, reason=REJECTED, hint=hint, paths=error.paths)
+        return RefusedError(message, reason=REJECTED, hint=hint, paths=error.paths, faults=error.faults)
 
     def _tell(self, problems: list[Problem]) -> None:
         for problem in self._told:

@@ -252,9 +252,7 @@ class Environments:
         found = []
         for field, place in places.items():
             if place.overlaps(state):
-                found.append(
-                    Fault(field, f"{place.path} overlaps the daemon's state directory {state.path}")
-                )
+                found.append(Fault(field, f"{place.path} overlaps the daemon's state directory {state.path}"))
             if copies is not None and place.overlaps(copies):
                 found.append(
                     Fault(field, f"{place.path} overlaps {copies.path}, where checks find copies of targets")

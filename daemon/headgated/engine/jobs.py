@@ -132,7 +132,7 @@ class Jobs:
         _check_sequence(name, order.expected_sequence, runtime.sequence)
         self._check_drift(runtime, order)
         if runtime.unconfirmed is not None and isinstance(order, DeployOrder | AdoptOrder):
-            raise RefusedError(**_unconfirmed(name, runtime.unconfirmed.deployment_id))
+            raise _unconfirmed(RefusedError, name, runtime.unconfirmed.deployment_id)
         record = self._ledger.begin(
             name,
             kind,
@@ -261,7 +261,7 @@ class Jobs:
         environment = self._environments.get(runtime.name)
         order = job.order
         if runtime.unconfirmed is not None and isinstance(order, DeployOrder | AdoptOrder):
-            raise DeploymentFailedError(**_unconfirmed(runtime.name, runtime.unconfirmed.deployment_id))
+            raise _unconfirmed(DeploymentFailedError, runtime.name, runtime.unconfirmed.deployment_id)
         hold: Hold | None = None
         if isinstance(order, AdoptOrder):
             planned = self._plan_adoption(runtime, environment, order)
@@ -386,12 +386,14 @@ class Jobs:
             raise collected(target.deployment_id, held, verb) from error
 
 
-def _unconfirmed(name: str, deployment_id: str) -> dict[str, str]:
-    return {
-        "message": f"cannot deploy to {name}: {deployment_id} waits to be confirmed",
-        "reason": "AWAITS_CONFIRMATION",
-        "hint": f"keep it: headgate confirm {deployment_id}; or undo it: headgate rollback {deployment_id}",
-    }
+def _unconfirmed(
+    kind: type[RefusedError | DeploymentFailedError], name: str, deployment_id: str
+) -> RefusedError | DeploymentFailedError:
+    return kind(
+        f"cannot deploy to {name}: {deployment_id} waits to be confirmed",
+        reason="AWAITS_CONFIRMATION",
+        hint=f"keep it: headgate confirm {deployment_id}; or undo it: headgate rollback {deployment_id}",
+    )
 
 
 def _check_sequence(name: str, expected: int | None, actual: int) -> None:

@@ -78,7 +78,7 @@ def test_create_names_a_directory_that_is_not_utf8(run: Run, daemon: FakeDaemon)
     assert daemon.environments["canal"].config_path == r"/srv/\xff"
 
 
-def test_all_faulty_pairs_are_told_at_once_and_nothing_is_sent(run: Run, daemon: FakeDaemon) -> None:
+def test_all_faulty_pairs_are_told_at_once_and_nothing_is_created(run: Run, daemon: FakeDaemon) -> None:
     ran = run(
         *("env", "create", "canal", "--type", "testing", "--target", "/t", "--source", "/s"),
         *("--var", "A", "--var", "B=1", "--var", "B=2", "--secret", "=x"),
@@ -90,7 +90,73 @@ def test_all_faulty_pairs_are_told_at_once_and_nothing_is_sent(run: Run, daemon:
         "  --var: gives 'B' twice",
         "  --secret: must be KEY=VALUE (got '')",
     ]
-    assert not daemon.requests
+    assert not daemon.environments
+
+
+def test_faults_of_the_command_line_and_those_that_the_daemon_finds_are_told_at_once(
+    run: Run, daemon: FakeDaemon, canal: Any
+) -> None:
+    creating = ("--type", "testing", "--target", "/t", "--source", "/s")
+    wrong = ("--var", "A", "--secret-mode", "abc")
+    mode = 'policies.secret_mode: must be permission bits between 0 and 0777, as text like "0640"'
+    assert run("env", "create", "Dike", *creating, *wrong, code=2).err.splitlines() == [
+        "headgate: cannot create environment Dike: 3 things are wrong",
+        "  --var: must be KEY=VALUE (got 'A')",
+        f"  {mode}",
+        "  name: must be lower-case",
+    ]
+    assert run("env", "set", "dike", *wrong, code=2).err.splitlines() == [
+        "headgate: cannot change environment dike: 3 things are wrong",
+        "  --var: must be KEY=VALUE (got 'A')",
+        f"  {mode}",
+        "  there is no environment 'dike'",
+    ]
+    ran = run("env", "set", "dike", "--var", "B=1", "--secret-mode", "abc", code=2)
+    assert ran.err.splitlines() == [
+        "headgate: cannot change environment dike: 2 things are wrong",
+        f"  {mode}",
+        "  there is no environment 'dike'",
+    ]
+    assert list(daemon.environments) == ["canal"]
+
+
+def test_set_of_nothing_but_a_faulty_pair_says_so_and_changes_nothing(
+    run: Run, daemon: FakeDaemon, canal: Any
+) -> None:
+    ran = run("env", "set", "canal", "--var", "A", code=2)
+    assert ran.err == "headgate: cannot change environment canal: --var: must be KEY=VALUE (got 'A')\n"
+    ran = run("env", "set", "canal", "--var", "A", "--var", "B=1", "--prune", code=2)
+    assert ran.err == "headgate: cannot change environment canal: --var: must be KEY=VALUE (got 'A')\n"
+    assert dict(daemon.environments["canal"].variables) == dict(canal.variables)
+    assert daemon.environments["canal"].generation == 4
+
+
+def test_faults_are_told_where_the_daemon_cannot_be_asked(run: Run, daemon: FakeDaemon) -> None:
+    daemon.stop()
+    ran = run(
+        *("env", "create", "canal", "--type", "testing", "--target", "/t", "--source", "/s", "--var", "A"),
+        code=2,
+    )
+    assert ran.err == "headgate: cannot create environment canal: --var: must be KEY=VALUE (got 'A')\n"
+
+
+def test_name_that_is_taken_is_told_with_what_is_wrong_besides(run: Run, daemon: FakeDaemon) -> None:
+    daemon.failures["CreateEnvironment"].append(
+        Refusal(
+            grpc.StatusCode.ALREADY_EXISTS,
+            "cannot create environment canal: there is one of that name",
+            "ENVIRONMENT_EXISTS",
+            faults=[("environment.variables.9", "must be a name")],
+        )
+    )
+    ran = run(
+        *("env", "create", "canal", "--type", "testing", "--target", "/t", "--source", "/s", "--var", "9=1"),
+        code=4,
+    )
+    assert ran.err.splitlines() == [
+        "headgate: cannot create environment canal: there is one of that name; besides:",
+        "  environment.variables.9: must be a name",
+    ]
 
 
 def test_unknown_environment_comes_with_the_likely_one(run: Run, canal: Any, daemon: FakeDaemon) -> None:

@@ -120,6 +120,8 @@ def test_every_fault_of_every_environment_is_told_and_nothing_is_changed(
     environments:
       fine: {type: staging, config_path: /srv/fine, sources: [/s]}
       one: {type: stagging, target: /srv/one, variables: {PORT: 8080}}
+      two: {name: "", type: stagging, config_path: srv/two}
+      six: {name: seven, type: stagging, config_path: /srv/canal}
       TWO: {type: staging, config_path: srv/two, sources: [/s]}
       three: {type: staging, config_path: /srv/canal, sources: [/s]}
       four: [1]
@@ -128,13 +130,21 @@ def test_every_fault_of_every_environment_is_told_and_nothing_is_changed(
     """
     ran = run("env", "apply", "-f", "-", "--format", "yaml", text=text, code=2)
     lines = ran.err.splitlines()
-    assert lines[0] == "headgate: cannot apply standard input: 9 things are wrong"
+    assert lines[0] == "headgate: cannot apply standard input: 17 things are wrong"
     assert lines[-1] == "  try: nothing was changed; put it right and apply it again"
     told = "\n".join(lines)
     for field in (
         "environments.one.type: must be one of",
         "environments.one.target: is not known; did you mean config_path?",
         "environments.one.variables.PORT: must be text",
+        "environments.one.config_path: must be an absolute path",
+        "environments.two.name: is missing",
+        "environments.two.type: must be one of",
+        "environments.two.config_path: must be an absolute path",
+        "environments.six.name: is not the name it stands under (six)",
+        "environments.six.type: must be one of",
+        "environments.six: its target is that of canal",
+        "environments.three.config_path: overlaps the target of seven",
         "environments.TWO.name: must be lower-case",
         "environments.TWO.config_path: must be an absolute path",
         "environments.three: cannot create environment three: its target is that of canal",
@@ -145,6 +155,24 @@ def test_every_fault_of_every_environment_is_told_and_nothing_is_changed(
         assert f"  {field}" in told
     assert list(daemon.environments) == ["canal"]
     assert daemon.environments["canal"] is canal
+
+
+def test_directories_of_one_file_that_are_in_each_others_way_are_told_before_anything_is_created(
+    run: Run, daemon: FakeDaemon
+) -> None:
+    text = """
+    environments:
+      one: {type: staging, config_path: /srv/one, sources: [/s]}
+      two: {type: staging, config_path: /s/below, sources: [/s2, /srv/one/below]}
+      odd: {type: staging, config_path: [/s], sources: /srv/one}
+    """
+    ran = run("env", "apply", "-f", "-", "--format", "yaml", text=text, code=2)
+    told = [line for line in ran.err.splitlines() if "overlaps" in line]
+    assert told == [
+        "  environments.two.config_path: overlaps a source of one (/s)",
+        "  environments.two.sources: overlaps the target of one (/srv/one)",
+    ]
+    assert not daemon.environments
 
 
 def test_refusals_alone_are_refused(run: Run, canal: Any) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import pytest
 from tests.client.cli.conftest import Run
-from tests.client.fake_daemon import FakeDaemon
+from tests.client.fake_daemon import FakeDaemon, Refusal
 
 from headgate.v1 import daemon_pb2, environment_pb2 as ep
 
@@ -171,3 +172,28 @@ def test_reload_says_what_is_different(run: Run, daemon: FakeDaemon) -> None:
     daemon.changed = ["roles: 1 added"]
     assert run("reload").out == "roles: 1 added\n"
     assert run("reload", "-o", "json").json == {"changed": ["roles: 1 added"]}
+
+
+def test_reload_lists_each_fault_of_the_file_on_a_line(run: Run, daemon: FakeDaemon) -> None:
+    faults = [("line 2: roots.targets", "must be a list"), ("line 4: limits.files", "is unknown")]
+    line = "; ".join(f"{field}: {why}" for field, why in faults)
+    for told in (faults, faults[:1]):
+        daemon.failures["Reload"].append(
+            Refusal(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"cannot take the configuration over: {line if told is faults else line.partition('; ')[0]}",
+                "CONFIG_REJECTED",
+                "mend the file",
+                faults=told,
+            )
+        )
+    assert run("reload", code=4).err.splitlines() == [
+        "headgate: cannot take the configuration over: 2 things are wrong",
+        "  line 2: roots.targets: must be a list",
+        "  line 4: limits.files: is unknown",
+        "  try: mend the file",
+    ]
+    assert run("reload", code=4).err.splitlines() == [
+        "headgate: cannot take the configuration over: line 2: roots.targets: must be a list",
+        "  try: mend the file",
+    ]

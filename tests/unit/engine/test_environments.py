@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.effects.mounts import mounted
@@ -79,9 +80,11 @@ def one(tmp_path: Path) -> Iterator[ConfigurationDeployer]:
         yield deployer
 
 
-BAD = {
+BAD: dict[str, Any] = {
     "variables": {"9x": ""},
-    "policies": Policies(owner="nobody-of-that-name:nogroup", strategy=Strategy.ATOMIC, checks=("undefined",)),
+    "policies": Policies(
+        owner="nobody-of-that-name:nogroup", strategy=Strategy.ATOMIC, checks=("undefined",)
+    ),
 }
 
 
@@ -92,12 +95,14 @@ def test_faults_of_every_kind_come_in_one_answer(
     """In the request itself, in the daemon's configuration, in the file system, between environments."""
     source, gone = str(tmp_path / "src"), str(tmp_path / "gone")
     whole = one.get_environment_config("one")
-    places = {"config_path": f"{source}/t", "sources": (source, gone, source)}
+    places: dict[str, Any] = {"config_path": f"{source}/t", "sources": (source, gone, source)}
+    wanted = replace(whole, **places, **BAD)
+    ask = {
+        "create": lambda: one.add_environment(replace(wanted, name="two")),
+        "change": lambda: one.change_environment("one", lambda _: wanted),
+    }[verb]
     with pytest.raises(InvalidRequestError) as refused:
-        if verb == "create":
-            one.add_environment(replace(whole, name="two", **places, **BAD))
-        else:
-            one.change_environment("one", lambda e: replace(e, **places, **BAD))
+        ask()
     found = told(refused.value)
     assert found.keys() == {
         "variables.9x",
@@ -108,7 +113,9 @@ def test_faults_of_every_kind_come_in_one_answer(
         "policies.owner",
     } | ({"config_path"} if verb == "create" else set())
     assert found["sources"] == ["names a directory twice"]
-    assert found["sources[0]"] == [f"{source} overlaps the target {source}/t"], "once, though it is named twice"
+    assert found["sources[0]"] == [f"{source} overlaps the target {source}/t"], (
+        "once, though it is named twice"
+    )
     assert found["sources[1]"] == [f"{gone} does not exist; create it first"]
 
 
