@@ -248,7 +248,7 @@ def failures() -> Iterator[str]:
     yield """## Errors
 
 A status carries `google.rpc.Status` details: `ErrorInfo` (`domain` is `headgate`; `reason`; as metadata `hint`, and `paths`, one a line, with
-`paths_omitted` where not all fitted), `BadRequest` with every fault of a request by field, `PreconditionFailure` for a refusal.
+`paths_omitted` where not all fitted), `BadRequest` with every fault of a request, or of the configuration, by field, `PreconditionFailure` for a refusal.
 All of it travels in some 6.5 KB: where the faults are more than fit, `faults_omitted` says how many are left out, and so does a last fault without a field.
 A fault of the daemon itself is `INTERNAL` with a `log_id` that its log has too, and nothing else of it."""
     for name, kind in CLASSES.items():

@@ -128,7 +128,10 @@ class AsyncClient:
         from_revision: int = 0,
         on_lost: Callable[[UnreachableError], None] | None = None,
     ) -> AsyncGenerator[environment_pb2.WatchEnvironmentsResponse, None]:
-        """Tell of the present environments, then of each change; see `watch_deployments`."""
+        """Tell of the present environments, then of each change; see `watch_deployments`.
+
+        A watch of one environment tells that it is gone (DELETED) before it ends.
+        """
         stream = environments.watch(name)
         async with aclosing(self._watch(stream, from_revision=from_revision, on_lost=on_lost)) as events:
             async for event in events:
@@ -230,12 +233,13 @@ class AsyncClient:
         remember that any more, it tells the present state again. Nothing is left out in silence.
 
         Args:
-            environment: only of this one; empty: of all.
+            environment: only of this one, until it is deleted; empty: of all.
             deployment_id: only this one; the watch ends when it is finished.
             from_revision: continue after this revision of an earlier watch; 0: begin with the present state.
             on_lost: is told when a daemon that was there is gone, each time it is tried again.
 
         Raises:
+            NotFoundError: there is no such environment or deployment, or not any more (ENVIRONMENT_DELETED).
             UnreachableError: there was no daemon to begin with.
         """
         stream = deployments.watch(environment, deployment_id)

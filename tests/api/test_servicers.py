@@ -272,11 +272,12 @@ async def test_engine_is_asked_what_else_is_wrong_with_a_request(served: Served)
         request_id="i",
         expected_generation=7,
     )
-    for call in (
-        served.environments.CreateEnvironment(wire.CreateEnvironmentRequest(environment=bad, request_id="i")),
-        served.environments.UpdateEnvironment(update),
+    create = wire.CreateEnvironmentRequest(environment=bad, request_id="i")
+    for ask, request in (
+        (served.environments.CreateEnvironment, create),
+        (served.environments.UpdateEnvironment, update),
     ):
-        error = await failed(call)
+        error = await failed(ask(request))
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert violations(error) == [
             ("environment.type", "is missing"),

@@ -84,11 +84,82 @@ async def test_watching_what_is_not_there_is_not_found(served: Served) -> None:
     for stream in (
         served.environments.WatchEnvironments(wire.WatchEnvironmentsRequest(name="nope")),
         served.deployments.WatchDeployments(deployment_pb2.WatchDeploymentsRequest(deployment_id="nope")),
+        served.deployments.WatchDeployments(deployment_pb2.WatchDeploymentsRequest(environment="nope")),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await rest(stream)
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     assert watchers(served) == 0
+
+
+def watched(served: Served, what: str, **asked: Any) -> Any:
+    """A stream about the environment `web`, of deployments or of the environment itself."""
+    if what == "deployments":
+        return served.deployments.WatchDeployments(
+            deployment_pb2.WatchDeploymentsRequest(environment="web", **asked)
+        )
+    return served.environments.WatchEnvironments(wire.WatchEnvironmentsRequest(name="web", **asked))
+
+
+async def ended(stream: Any) -> tuple[list[int], grpc.aio.AioRpcError]:
+    """Read a stream to its end: the kinds of what it still tells, and how it ends."""
+    kinds: list[int] = []
+
+    async def read() -> None:
+        while (message := await asyncio.wait_for(stream.read(), 5)) is not grpc.aio.EOF:
+            kinds.append(message.kind)
+
+    with pytest.raises(grpc.aio.AioRpcError) as end:
+        await read()
+    return kinds, end.value
+
+
+@pytest.mark.parametrize(("what", "told"), [("deployments", [UPDATED]), ("environments", [UPDATED, DELETED])])
+async def test_stream_about_an_environment_ends_when_that_is_deleted(
+    served: Served, what: str, told: list[int]
+) -> None:
+    served.control.put(environment("web"))
+    served.control.put(environment("api"))
+    stream = watched(served, what)
+    while (await take(stream, 1))[0].kind != SNAPSHOT_END:
+        pass
+    await served.control.delete_environment("api", Caller("alice"))
+    served.control.put(environment("web"))
+    served.control.tell(deployment(7, "web"))
+    await served.control.delete_environment("web", Caller("alice"))
+    kinds, end = await ended(stream)
+    assert kinds == told, "all that came before it"
+    assert end.code() is grpc.StatusCode.NOT_FOUND
+    assert end.details() == "cannot go on watching web: it was deleted"
+    await wait_until(lambda: watchers(served) == 0)
+
+
+@pytest.mark.parametrize(("what", "told"), [("deployments", [UPDATED]), ("environments", [DELETED])])
+async def test_stream_that_continues_hears_that_its_environment_was_deleted_meanwhile(
+    served: Served, what: str, told: list[int]
+) -> None:
+    served.control.put(environment("web"))
+    await settled(served)
+    before = served.control.events.revision
+    served.control.tell(deployment(7, "web"))
+    await served.control.delete_environment("web", Caller("alice"))
+    await settled(served)
+    kinds, end = await ended(watched(served, what, from_revision=before))
+    assert kinds == told
+    assert end.details() == "cannot go on watching web: it was deleted"
+    kinds, end = await ended(watched(served, what, from_revision=served.control.events.revision))
+    assert (kinds, end.code()) == ([], grpc.StatusCode.NOT_FOUND), "its end lies before that revision"
+    assert watchers(served) == 0
+
+
+async def test_streams_of_all_environments_go_on_when_one_is_deleted(served: Served) -> None:
+    served.control.put(environment("web"))
+    await settled(served)
+    stream = served.deployments.WatchDeployments(deployment_pb2.WatchDeploymentsRequest())
+    await take(stream, 1)
+    await served.control.delete_environment("web", Caller("alice"))
+    served.control.tell(deployment(8, "api"))
+    assert deployments(await take(stream, 1)) == [(UPDATED, "deploy_api_8")]
 
 
 async def test_newest_deployments_come_first_the_newest_last(served: Served) -> None:
@@ -101,6 +172,7 @@ async def test_newest_deployments_come_first_the_newest_last(served: Served) -> 
 
 
 async def test_deployments_of_one_environment_are_watched_alone(served: Served) -> None:
+    served.control.put(environment("api"))
     served.control.tell(deployment(1, "web"))
     served.control.tell(deployment(2, "api"))
     stream = served.deployments.WatchDeployments(deployment_pb2.WatchDeploymentsRequest(environment="api"))

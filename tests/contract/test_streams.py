@@ -11,6 +11,7 @@ from tests.contract.conftest import Site
 from tests.e2e.harness import SUCCESS, eventually
 
 from headgate import AsyncClient, Client
+from headgate.errors import NotFoundError
 from headgate.v1 import deployment_pb2 as dp, environment_pb2 as ep
 
 pytestmark = pytest.mark.e2e
@@ -31,12 +32,16 @@ class Watcher(threading.Thread):
         self.client = Client(site.world.address, timeout=30)
         self.told: list[Any] = []
         self.lost: list[Any] = []
+        self.error: NotFoundError | None = None
         self._events = getattr(self.client, f"watch_{topic}")(site.name, on_lost=self.lost.append, **how)
         self.start()
 
     def run(self) -> None:
-        for event in self._events:
-            self.told.append(event)
+        try:
+            for event in self._events:
+                self.told.append(event)
+        except NotFoundError as error:
+            self.error = error
 
     def __enter__(self) -> Self:
         return self
@@ -157,5 +162,72 @@ def test_environments_are_watched_until_they_are_gone(site: Site) -> None:
         eventually(lambda: dict(watcher.told[-1].environment.variables) == {"A": "1"})
         assert watcher.told[-1].kind == UPDATED
         site.client.delete_environment(site.name)
-        eventually(lambda: watcher.told[-1].kind == DELETED)
+        eventually(lambda: watcher.error is not None)
+        assert watcher.told[-1].kind == DELETED
         assert watcher.told[-1].environment.name == site.name
+        assert watcher.error is not None
+        assert watcher.error.reason == "ENVIRONMENT_DELETED"
+
+
+def test_watch_of_an_environments_deployments_ends_when_it_is_deleted(site: Site) -> None:
+    site.create()
+    first = site.deploy()
+    with Watcher(site) as watcher:
+        eventually(watcher.begun)
+        before = watcher.told[-1].revision
+        removal = site.client.delete_environment(site.name, remove_target_files=True)
+        eventually(lambda: watcher.error is not None)
+        assert watcher.error is not None
+        assert watcher.error.message == f"cannot go on watching {site.name}: it was deleted"
+        assert watcher.error.reason == "ENVIRONMENT_DELETED"
+        assert watcher.ended() == [removal], "what happened before it is told"
+    with Watcher(site, from_revision=before) as late:
+        eventually(lambda: late.error is not None)
+        assert late.error is not None
+        assert late.error.reason == "ENVIRONMENT_DELETED"
+        assert late.ended() == [removal]
+    with pytest.raises(NotFoundError) as unknown:
+        next(site.client.watch_deployments(site.name))
+    assert unknown.value.reason == "ENVIRONMENT_NOT_FOUND"
+    assert [each.deployment_id for each in site.client.list_deployments(site.name)] == [
+        removal,
+        first.deployment_id,
+    ]
+
+
+def test_watch_notices_after_a_restart_that_its_environment_is_gone(site: Site) -> None:
+    site.create()
+    with Watcher(site) as watcher:
+        eventually(watcher.begun)
+        revision = watcher.told[-1].revision
+    site.client.delete_environment(site.name)
+    site.world.restart()
+    with Watcher(site, from_revision=revision) as watcher:
+        eventually(lambda: watcher.error is not None)
+
+
+async def test_asyncio_watch_ends_when_its_environment_is_deleted(site: Site) -> None:
+    site.create()
+    async with AsyncClient(site.world.address, timeout=30) as client:
+
+        async def watch() -> None:
+            async for event in client.watch_deployments(site.name):
+                if event.kind == END:
+                    await client.delete_environment(site.name)
+
+        with pytest.raises(NotFoundError, match="it was deleted"):
+            await watch()
+
+
+def test_watch_of_everything_goes_on_when_an_environment_is_deleted(site: Site) -> None:
+    site.create()
+    other = f"{site.name}x"
+    site.client.create_environment(
+        other, type="testing", config_path=f"{site.target}x", sources=[site.source], auto_sync=False
+    )
+    with Watcher(Site(site.world, site.client, "", "", "")) as watcher:
+        eventually(watcher.begun)
+        site.client.delete_environment(other)
+        mine = site.deploy()
+        eventually(lambda: mine.deployment_id in watcher.ended())
+        assert watcher.error is None

@@ -30,12 +30,15 @@ SETTINGS = 20
 def watch(session: Session, name: str) -> None:
     """Print a line for each change, as it happens; once it is done, which settings it changed.
 
-    Goes on when the daemon restarts, and tells then what changed meanwhile. Ends when interrupted, with exit code 130.
+    Goes on when the daemon restarts, and tells then what changed meanwhile. Ends when interrupted, with exit code 130, or when the
+    environment that it watches is deleted, with 3.
     """
     changes, tidings = Changes(), _Tidings()
     with session.client() as client:
         if name:
-            client.get_environment(name)  # a name that does not exist would never show anything
+            client.get_environment(
+                name
+            )  # one that is not there is told before anything is said to be watched
         for event in client.watch_deployments(name, on_lost=tidings.lost):
             tidings.back()
             if changes.is_new(event):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.errors import ConflictError, LimitError, UnreachableError
+from headgate.errors import ConflictError, LimitError, NotFoundError, UnreachableError
 from headgate.v1 import environment_pb2 as ep
 
 _MOST = 24
@@ -23,6 +23,20 @@ class Event:
     kind: ep.WatchEventKind.ValueType
     item: Any
     """The message of the environment or deployment."""
+
+    def deletes(self, environment: str) -> bool:
+        """Tell whether an environment is gone by it."""
+        gone = self.topic == "environments" and self.kind == ep.WATCH_EVENT_KIND_DELETED
+        return gone and self.item.name == environment
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The one environment that a watch is about, and ends with."""
+
+    environment: str
+    look: Callable[[], object]
+    """Raises NotFoundError where there is none of that name."""
 
 
 class Feed:
@@ -65,10 +79,12 @@ class Feed:
         present: Callable[[], list[Any]],
         wanted: Callable[[Any], bool],
         alive: Callable[[], bool],
+        about: About | None = None,
     ) -> Iterator[Event]:
         """Yield what there is (unless `after` continues an earlier watch), then what changes, while the watcher is alive.
 
         Raises:
+            NotFoundError: there is no environment such as it is about, or not any more.
             UnreachableError: the daemon stops.
             LimitError: there are too many.
             ConflictError: REVISION_TOO_OLD.
@@ -83,6 +99,8 @@ class Feed:
                     reason="REVISION_TOO_OLD",
                     hint="watch again without a revision; the stream begins with the present state",
                 )
+            if about and not any(e.deletes(about.environment) for e in self.events if e.revision > seen):
+                about.look()
             first = [] if after else present()
             self.watchers += 1
         try:
@@ -95,6 +113,12 @@ class Feed:
                     seen = event.revision
                     if event.topic == topic and wanted(event.item):
                         yield event
+                    if about and event.deletes(about.environment):
+                        raise NotFoundError(
+                            f"cannot go on watching {about.environment}: it was deleted",
+                            reason="ENVIRONMENT_DELETED",
+                            hint="see which there are: headgate env list",
+                        )
         finally:
             with self.changed:
                 self.watchers -= 1

@@ -17,7 +17,7 @@ from headgate.errors import HeadgateError, RefusedError
 from headgate.testing import checks
 from headgate.testing.daemon import FakeDaemon
 from headgate.testing.deployments import FINISHED, REACHED, Order, brief
-from headgate.testing.feed import Event
+from headgate.testing.feed import About, Event
 from headgate.testing.refusals import abort
 from headgate.v1 import (
     daemon_pb2 as ap,
@@ -69,11 +69,15 @@ class _Servicer:
         topic: str,
         present: Callable[[], list[Any]],
         wanted: Callable[[Any], bool],
+        environment: str,
     ) -> Iterator[Event]:
+        about = (
+            About(environment, lambda: self.daemon.environments.find(environment)) if environment else None
+        )
         try:
             self.daemon.enter(request)
             yield from self.daemon.feed.watch(
-                topic, request.from_revision, present, wanted, context.is_active
+                topic, request.from_revision, present, wanted, context.is_active, about
             )
         except HeadgateError as error:
             abort(context, error)
@@ -154,7 +158,7 @@ class EnvironmentServicer(_Servicer, environment_pb2_grpc.EnvironmentServiceServ
         def wanted(message: ep.Environment) -> bool:
             return request.name in ("", message.name)
 
-        for event in self._watch(request, context, "environments", present, wanted):
+        for event in self._watch(request, context, "environments", present, wanted, request.name):
             yield ep.WatchEnvironmentsResponse(
                 revision=event.revision, kind=event.kind, environment=event.item
             )
@@ -257,8 +261,8 @@ class DeploymentServicer(_Servicer, deployment_pb2_grpc.DeploymentServiceService
                 message.deployment_id == alone if alone else request.environment in ("", message.environment)
             )
 
-        over = False
-        for event in self._watch(request, context, "deployments", present, wanted):
+        over, environment = False, "" if alone else request.environment
+        for event in self._watch(request, context, "deployments", present, wanted, environment):
             yield dp.WatchDeploymentsResponse(revision=event.revision, kind=event.kind, deployment=event.item)
             over = over or (event.item is not None and event.item.status in FINISHED)
             if alone and over and event.kind != ep.WATCH_EVENT_KIND_SNAPSHOT:

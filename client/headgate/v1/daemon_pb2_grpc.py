@@ -79,7 +79,8 @@ class DaemonServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reload(self, request, context):
-        """Reload reads the configuration file again, all or nothing, and scans every source.
+        """Reload reads the configuration file again, all or nothing, and scans every source. FAILED_PRECONDITION where the file is not
+        taken (reason CONFIG_REJECTED), with each fault in it as a field violation: line and key, and what is wrong there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,9 @@ class DaemonServiceStub:
     GetStatus: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.GetStatusRequest, _daemon_pb2.GetStatusResponse]
     """GetStatus answers "is everything all right, and if not, what do I do"."""
     Reload: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.ReloadRequest, _daemon_pb2.ReloadResponse]
-    """Reload reads the configuration file again, all or nothing, and scans every source."""
+    """Reload reads the configuration file again, all or nothing, and scans every source. FAILED_PRECONDITION where the file is not
+    taken (reason CONFIG_REJECTED), with each fault in it as a field violation: line and key, and what is wrong there.
+    """
     VerifyHistory: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.VerifyHistoryRequest, _daemon_pb2.VerifyHistoryResponse]
     """VerifyHistory reads all of history again and compares every content with its digest. Takes as long as reading that much
     from the disk does; deployments go on meanwhile.
@@ -59,7 +61,9 @@ class DaemonServiceAsyncStub(DaemonServiceStub):
     GetStatus: _aio.UnaryUnaryMultiCallable[_daemon_pb2.GetStatusRequest, _daemon_pb2.GetStatusResponse]  # type: ignore[assignment]
     """GetStatus answers "is everything all right, and if not, what do I do"."""
     Reload: _aio.UnaryUnaryMultiCallable[_daemon_pb2.ReloadRequest, _daemon_pb2.ReloadResponse]  # type: ignore[assignment]
-    """Reload reads the configuration file again, all or nothing, and scans every source."""
+    """Reload reads the configuration file again, all or nothing, and scans every source. FAILED_PRECONDITION where the file is not
+    taken (reason CONFIG_REJECTED), with each fault in it as a field violation: line and key, and what is wrong there.
+    """
     VerifyHistory: _aio.UnaryUnaryMultiCallable[_daemon_pb2.VerifyHistoryRequest, _daemon_pb2.VerifyHistoryResponse]  # type: ignore[assignment]
     """VerifyHistory reads all of history again and compares every content with its digest. Takes as long as reading that much
     from the disk does; deployments go on meanwhile.
@@ -91,7 +95,9 @@ class DaemonServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _daemon_pb2.ReloadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_daemon_pb2.ReloadResponse, _abc.Awaitable[_daemon_pb2.ReloadResponse]]:
-        """Reload reads the configuration file again, all or nothing, and scans every source."""
+        """Reload reads the configuration file again, all or nothing, and scans every source. FAILED_PRECONDITION where the file is not
+        taken (reason CONFIG_REJECTED), with each fault in it as a field violation: line and key, and what is wrong there.
+        """
 
     @_abc_1.abstractmethod
     def VerifyHistory(

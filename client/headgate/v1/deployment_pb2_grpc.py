@@ -177,7 +177,8 @@ class DeploymentServiceServicer:
 
     def WatchDeployments(self, request, context):
         """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
-        place of the lists of files. GetDeployment reads one whole.
+        place of the lists of files. GetDeployment reads one whole. A stream of one environment's ends with NOT_FOUND when that is
+        deleted (reason ENVIRONMENT_DELETED), and does not begin where there is no such environment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

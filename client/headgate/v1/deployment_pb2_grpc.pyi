@@ -69,7 +69,8 @@ class DeploymentServiceStub:
     """
     WatchDeployments: _grpc.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentsRequest, _deployment_pb2.WatchDeploymentsResponse]
     """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
-    place of the lists of files. GetDeployment reads one whole.
+    place of the lists of files. GetDeployment reads one whole. A stream of one environment's ends with NOT_FOUND when that is
+    deleted (reason ENVIRONMENT_DELETED), and does not begin where there is no such environment.
     """
 
 @_typing.type_check_only
@@ -113,7 +114,8 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """
     WatchDeployments: _aio.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentsRequest, _deployment_pb2.WatchDeploymentsResponse]  # type: ignore[assignment]
     """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
-    place of the lists of files. GetDeployment reads one whole.
+    place of the lists of files. GetDeployment reads one whole. A stream of one environment's ends with NOT_FOUND when that is
+    deleted (reason ENVIRONMENT_DELETED), and does not begin where there is no such environment.
     """
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -220,7 +222,8 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_deployment_pb2.WatchDeploymentsResponse], _abc.AsyncIterator[_deployment_pb2.WatchDeploymentsResponse]]:
         """WatchDeployments streams the newest 50 deployments (newest last), then each change of status or progress; with counts in
-        place of the lists of files. GetDeployment reads one whole.
+        place of the lists of files. GetDeployment reads one whole. A stream of one environment's ends with NOT_FOUND when that is
+        deleted (reason ENVIRONMENT_DELETED), and does not begin where there is no such environment.
         """
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -82,8 +82,8 @@ class EnvironmentServiceServicer:
     """
 
     def CreateEnvironment(self, request, context):
-        """CreateEnvironment checks the whole request (every fault in one INVALID_ARGUMENT answer) and saves the environment.
-        Nothing is deployed by the call itself; auto-sync, where it is on, begins at once.
+        """CreateEnvironment checks the whole request (every fault in one INVALID_ARGUMENT answer, or beside ALREADY_EXISTS) and saves
+        the environment. Nothing is deployed by the call itself; auto-sync, where it is on, begins at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +104,7 @@ class EnvironmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateEnvironment(self, request, context):
-        """UpdateEnvironment changes the fields that the mask names and no others. The name cannot change.
+        """UpdateEnvironment changes the fields that the mask names and no others, after the same checks. The name cannot change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +133,8 @@ class EnvironmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchEnvironments(self, request, context):
-        """WatchEnvironments streams the present environments, then each change.
+        """WatchEnvironments streams the present environments, then each change. A stream of one by name ends with NOT_FOUND when that
+        is deleted (reason ENVIRONMENT_DELETED), after it was told.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

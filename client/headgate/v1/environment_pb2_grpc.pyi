@@ -37,15 +37,15 @@ class EnvironmentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EnvironmentServiceAsyncStub: ...
     CreateEnvironment: _grpc.UnaryUnaryMultiCallable[_environment_pb2.CreateEnvironmentRequest, _environment_pb2.CreateEnvironmentResponse]
-    """CreateEnvironment checks the whole request (every fault in one INVALID_ARGUMENT answer) and saves the environment.
-    Nothing is deployed by the call itself; auto-sync, where it is on, begins at once.
+    """CreateEnvironment checks the whole request (every fault in one INVALID_ARGUMENT answer, or beside ALREADY_EXISTS) and saves
+    the environment. Nothing is deployed by the call itself; auto-sync, where it is on, begins at once.
     """
     GetEnvironment: _grpc.UnaryUnaryMultiCallable[_environment_pb2.GetEnvironmentRequest, _environment_pb2.GetEnvironmentResponse]
     """GetEnvironment reads one environment with its sync state; NOT_FOUND where there is none of that name."""
     ListEnvironments: _grpc.UnaryUnaryMultiCallable[_environment_pb2.ListEnvironmentsRequest, _environment_pb2.ListEnvironmentsResponse]
     """ListEnvironments reads all environments, ordered by name, in pages."""
     UpdateEnvironment: _grpc.UnaryUnaryMultiCallable[_environment_pb2.UpdateEnvironmentRequest, _environment_pb2.UpdateEnvironmentResponse]
-    """UpdateEnvironment changes the fields that the mask names and no others. The name cannot change."""
+    """UpdateEnvironment changes the fields that the mask names and no others, after the same checks. The name cannot change."""
     DeleteEnvironment: _grpc.UnaryUnaryMultiCallable[_environment_pb2.DeleteEnvironmentRequest, _environment_pb2.DeleteEnvironmentResponse]
     """DeleteEnvironment forgets the environment. Files at the target stay unless `remove_target_files` is set;
     then exactly those that Headgate deployed and nobody changed since are removed.
@@ -55,7 +55,9 @@ class EnvironmentServiceStub:
     PauseEnvironment: _grpc.UnaryUnaryMultiCallable[_environment_pb2.PauseEnvironmentRequest, _environment_pb2.PauseEnvironmentResponse]
     """PauseEnvironment stops auto-sync, with a reason and, where given, until a time. Deployments that people ask for still run."""
     WatchEnvironments: _grpc.UnaryStreamMultiCallable[_environment_pb2.WatchEnvironmentsRequest, _environment_pb2.WatchEnvironmentsResponse]
-    """WatchEnvironments streams the present environments, then each change."""
+    """WatchEnvironments streams the present environments, then each change. A stream of one by name ends with NOT_FOUND when that
+    is deleted (reason ENVIRONMENT_DELETED), after it was told.
+    """
 
 @_typing.type_check_only
 class EnvironmentServiceAsyncStub(EnvironmentServiceStub):
@@ -63,15 +65,15 @@ class EnvironmentServiceAsyncStub(EnvironmentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateEnvironment: _aio.UnaryUnaryMultiCallable[_environment_pb2.CreateEnvironmentRequest, _environment_pb2.CreateEnvironmentResponse]  # type: ignore[assignment]
-    """CreateEnvironment checks the whole request (every fault in one INVALID_ARGUMENT answer) and saves the environment.
-    Nothing is deployed by the call itself; auto-sync, where it is on, begins at once.
+    """CreateEnvironment checks the whole request (every fault in one INVALID_ARGUMENT answer, or beside ALREADY_EXISTS) and saves
+    the environment. Nothing is deployed by the call itself; auto-sync, where it is on, begins at once.
     """
     GetEnvironment: _aio.UnaryUnaryMultiCallable[_environment_pb2.GetEnvironmentRequest, _environment_pb2.GetEnvironmentResponse]  # type: ignore[assignment]
     """GetEnvironment reads one environment with its sync state; NOT_FOUND where there is none of that name."""
     ListEnvironments: _aio.UnaryUnaryMultiCallable[_environment_pb2.ListEnvironmentsRequest, _environment_pb2.ListEnvironmentsResponse]  # type: ignore[assignment]
     """ListEnvironments reads all environments, ordered by name, in pages."""
     UpdateEnvironment: _aio.UnaryUnaryMultiCallable[_environment_pb2.UpdateEnvironmentRequest, _environment_pb2.UpdateEnvironmentResponse]  # type: ignore[assignment]
-    """UpdateEnvironment changes the fields that the mask names and no others. The name cannot change."""
+    """UpdateEnvironment changes the fields that the mask names and no others, after the same checks. The name cannot change."""
     DeleteEnvironment: _aio.UnaryUnaryMultiCallable[_environment_pb2.DeleteEnvironmentRequest, _environment_pb2.DeleteEnvironmentResponse]  # type: ignore[assignment]
     """DeleteEnvironment forgets the environment. Files at the target stay unless `remove_target_files` is set;
     then exactly those that Headgate deployed and nobody changed since are removed.
@@ -81,7 +83,9 @@ class EnvironmentServiceAsyncStub(EnvironmentServiceStub):
     PauseEnvironment: _aio.UnaryUnaryMultiCallable[_environment_pb2.PauseEnvironmentRequest, _environment_pb2.PauseEnvironmentResponse]  # type: ignore[assignment]
     """PauseEnvironment stops auto-sync, with a reason and, where given, until a time. Deployments that people ask for still run."""
     WatchEnvironments: _aio.UnaryStreamMultiCallable[_environment_pb2.WatchEnvironmentsRequest, _environment_pb2.WatchEnvironmentsResponse]  # type: ignore[assignment]
-    """WatchEnvironments streams the present environments, then each change."""
+    """WatchEnvironments streams the present environments, then each change. A stream of one by name ends with NOT_FOUND when that
+    is deleted (reason ENVIRONMENT_DELETED), after it was told.
+    """
 
 class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """EnvironmentService creates, reads, changes and deletes environments, and steers their auto-sync."""
@@ -92,8 +96,8 @@ class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _environment_pb2.CreateEnvironmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_environment_pb2.CreateEnvironmentResponse, _abc.Awaitable[_environment_pb2.CreateEnvironmentResponse]]:
-        """CreateEnvironment checks the whole request (every fault in one INVALID_ARGUMENT answer) and saves the environment.
-        Nothing is deployed by the call itself; auto-sync, where it is on, begins at once.
+        """CreateEnvironment checks the whole request (every fault in one INVALID_ARGUMENT answer, or beside ALREADY_EXISTS) and saves
+        the environment. Nothing is deployed by the call itself; auto-sync, where it is on, begins at once.
         """
 
     @_abc_1.abstractmethod
@@ -118,7 +122,7 @@ class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _environment_pb2.UpdateEnvironmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_environment_pb2.UpdateEnvironmentResponse, _abc.Awaitable[_environment_pb2.UpdateEnvironmentResponse]]:
-        """UpdateEnvironment changes the fields that the mask names and no others. The name cannot change."""
+        """UpdateEnvironment changes the fields that the mask names and no others, after the same checks. The name cannot change."""
 
     @_abc_1.abstractmethod
     def DeleteEnvironment(
@@ -152,6 +156,8 @@ class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _environment_pb2.WatchEnvironmentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_environment_pb2.WatchEnvironmentsResponse], _abc.AsyncIterator[_environment_pb2.WatchEnvironmentsResponse]]:
-        """WatchEnvironments streams the present environments, then each change."""
+        """WatchEnvironments streams the present environments, then each change. A stream of one by name ends with NOT_FOUND when that
+        is deleted (reason ENVIRONMENT_DELETED), after it was told.
+        """
 
 def add_EnvironmentServiceServicer_to_server(servicer: EnvironmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

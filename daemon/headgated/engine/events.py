@@ -35,17 +35,27 @@ class Event:
     kind: EventKind
     value: ConfigDeployment | EnvironmentView
 
+    def deletes(self, environment: str) -> bool:
+        """Tell whether an environment is gone by it."""
+        return (
+            self.kind == "deleted"
+            and isinstance(self.value, EnvironmentView)
+            and self.value.environment.name == environment
+        )
+
 
 class Subscription:
     """One watcher's place in the stream: iterate for events; leave the context to end it.
+
+    It has the events of its topic and, where it is about one environment, that environment's deletion.
 
     Raises from the iterator:
         ConflictError: WATCHER_TOO_SLOW, the watcher fell more than `QUEUE` events behind.
         UnavailableError: the daemon stops.
     """
 
-    def __init__(self, hub: EventHub, topic: Topic) -> None:
-        self._hub, self.topic = hub, topic
+    def __init__(self, hub: EventHub, topic: Topic, environment: str = "") -> None:
+        self._hub, self._topic, self._environment = hub, topic, environment
         self._queue: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._end: Exception | None = None
@@ -70,14 +80,18 @@ class Subscription:
             await self._wake.wait()
         return self._queue.popleft()
 
+    def tells_of_deletion(self) -> bool:
+        """Tell whether its environment's deletion is among what is queued."""
+        return any(event.deletes(self._environment) for event in self._queue)
+
     def begin_with(self, missed: Iterable[Event]) -> None:
         """Queue what was missed, however much; only what comes while it is not fetched counts against the watcher."""
-        self._queue.extend(missed)
+        self._queue.extend(event for event in missed if self._takes(event))
         self._room = len(self._queue) + QUEUE
 
     def push(self, event: Event) -> None:
-        """Queue one event; a full queue ends the subscription."""
-        if self._end is not None:
+        """Queue one event, if it is one that is watched; a full queue ends the subscription."""
+        if self._end is not None or not self._takes(event):
             return
         if len(self._queue) >= self._room:
             self.end(
@@ -91,6 +105,9 @@ class Subscription:
             return
         self._queue.append(event)
         self._wake.set()
+
+    def _takes(self, event: Event) -> bool:
+        return event.topic == self._topic or event.deletes(self._environment)
 
     def end(self, error: Exception) -> None:
         """End the subscription after what is queued."""
@@ -151,17 +168,21 @@ class EventHub:
         if len(self._backlog) > BACKLOG:
             self._oldest = self._backlog.popleft().revision
         for subscription in tuple(self._subscriptions):
-            if subscription.topic == topic:
-                subscription.push(event)
+            subscription.push(event)
 
-    def subscribe(self, topic: Topic, *, from_revision: int = 0) -> Subscription:
+    def subscribe(self, topic: Topic, *, from_revision: int = 0, environment: str = "") -> Subscription:
         """Begin to watch, from now or from after `from_revision`.
+
+        Args:
+            topic: which events.
+            from_revision: continue after this one; 0: begin now.
+            environment: whose deletion is told too, whatever the topic; empty: of none.
 
         Raises:
             ConflictError: REVISION_TOO_OLD where the backlog does not reach back that far (or the revision is no revision
                 of this daemon).
         """
-        subscription = Subscription(self, topic)
+        subscription = Subscription(self, topic, environment)
         if self._closed:
             subscription.end(_stopping())
         if from_revision:
@@ -171,9 +192,7 @@ class EventHub:
                     reason="REVISION_TOO_OLD",
                     hint="watch again without a revision; the stream begins with the present state",
                 )
-            subscription.begin_with(
-                e for e in self._backlog if e.revision > from_revision and e.topic == topic
-            )
+            subscription.begin_with(event for event in self._backlog if event.revision > from_revision)
         self._subscriptions.add(subscription)
         return subscription
 

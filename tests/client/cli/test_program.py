@@ -21,6 +21,7 @@ from tests.client.conftest import until
 from tests.client.fake_daemon import FakeDaemon, Refusal
 
 import headgate
+from headgate import testing
 from headgate.v1 import deployment_pb2 as dp
 
 pytestmark = pytest.mark.e2e
@@ -364,6 +365,27 @@ def test_watch_prints_json_lines(daemon: FakeDaemon) -> None:
 
 def test_watch_of_an_unknown_environment_is_not_found(daemon: FakeDaemon) -> None:
     assert headgate_(daemon, "watch", "nothing").returncode == 3
+
+
+def test_watch_says_that_its_environment_was_deleted_and_ends() -> None:
+    with testing.FakeDaemon() as daemon, daemon.client() as client:
+        client.create_environment("canal", type="testing", config_path="/t", sources=["/s"])
+        process = subprocess.Popen(
+            [*PROGRAM, "watch", "canal"],
+            env={**os.environ, "HEADGATE_ADDRESS": daemon.address},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            until(lambda: daemon.feed.watchers > 0 or process.poll() is not None)
+            client.delete_environment("canal")
+            assert process.wait(20) == 3
+            assert process.stderr is not None
+            assert process.stderr.read().splitlines() == [
+                "headgate: cannot go on watching canal: it was deleted",
+                "  try: see which there are: headgate env list",
+            ]
 
 
 def test_verb_that_is_not_there_names_the_likely_one(run: Run) -> None:

@@ -27,7 +27,10 @@ async def test_every_fault_of_the_file_is_told_by_itself() -> None:
     with pytest.raises(RefusedError, match="cannot take the configuration over: line 2: roots") as refused:
         await configuration.reload(run)
     assert refused.value.reason == "CONFIG_REJECTED"
-    assert [fault.field for fault in refused.value.faults] == ["line 2: roots.targets", "line 4: limits.files"]
+    assert [fault.field for fault in refused.value.faults] == [
+        "line 2: roots.targets",
+        "line 4: limits.files",
+    ]
     assert [problem.reason for problem in problems] == ["CONFIG_REJECTED"]
     assert all(fault.message in problems[0].message for fault in refused.value.faults)
     assert configuration.present is present

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from headgated.core.deployment import ConfigDeployment, DeploymentKind, DeploymentStatus
+from headgated.core.environment import EnvironmentType
 from headgated.core.errors import ConflictError, UnavailableError
 from headgated.engine.events import BACKLOG, QUEUE, EventHub
+from headgated.engine.overview import gone
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -87,3 +89,20 @@ async def test_topics_are_apart() -> None:
         await anext(deployments)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(environments), 0.05)
+
+
+async def test_subscription_about_an_environment_hears_of_its_deletion_too_and_only_of_that() -> None:
+    hub = await hub_with(0)
+    before = hub.revision
+    async with hub.subscribe("deployments", environment="web") as events:
+        for name in ("api", "web"):
+            hub.publish("environments", "updated", gone(name, EnvironmentType.TESTING))
+            hub.publish("environments", "deleted", gone(name, EnvironmentType.TESTING))
+        hub.publish("deployments", "updated", record(1))
+        got = [await anext(events) for _ in range(2)]
+    assert [event.deletes("web") for event in got] == [True, False]
+    assert [event.topic for event in got] == ["environments", "deployments"]
+    again = hub.subscribe("deployments", environment="web", from_revision=before)
+    assert again.tells_of_deletion()
+    assert not hub.subscribe("deployments", environment="web").tells_of_deletion()
+    assert not hub.subscribe("deployments", from_revision=before).tells_of_deletion()

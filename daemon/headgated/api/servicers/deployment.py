@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 from headgate.v1 import deployment_pb2 as wire
 from headgate.v1.deployment_pb2_grpc import DeploymentServiceServicer
@@ -26,7 +27,7 @@ from headgated.api.convert.orders import (
 )
 from headgated.api.encoded import Answers, Encoded
 from headgated.api.guard import Context
-from headgated.api.watching import DELETED, watch
+from headgated.api.watching import DELETED, About, watch
 from headgated.core.deployment import ConfigDeployment
 from headgated.core.orders import Caller
 from headgated.engine.control import Control
@@ -131,6 +132,7 @@ class DeploymentServicer(DeploymentServiceServicer):
         """Stream deployments, of all environments, one of them, or one alone, and their changes; without lists of files."""
         asked, caller = read_watch(request), self._access.caller(context)
         sees = self._access.sight(caller)
+        environment = "" if asked.deployment_id else asked.environment
 
         async def send(
             revision: int, kind: WatchEventKind.ValueType, record: ConfigDeployment | None
@@ -147,6 +149,9 @@ class DeploymentServicer(DeploymentServiceServicer):
             ),
             send=send,
             over=(lambda record: record.status.finished) if asked.deployment_id else None,
+            about=About(environment, partial(self._control.get_environment, environment))
+            if environment
+            else None,
         )
 
     async def _present(self, asked: Watch, caller: Caller) -> Sequence[ConfigDeployment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from headgate.v1 import environment_pb2 as wire
 from headgate.v1.environment_pb2_grpc import EnvironmentServiceServicer
@@ -19,7 +20,7 @@ from headgated.api.convert.environment import environment_message
 from headgated.api.convert.pages import environments_page
 from headgated.api.encoded import Encoded
 from headgated.api.guard import Context
-from headgated.api.watching import DELETED, watch
+from headgated.api.watching import DELETED, About, watch
 from headgated.engine.control import Control
 from headgated.engine.views import EnvironmentView
 
@@ -137,6 +138,7 @@ class EnvironmentServicer(EnvironmentServiceServicer):
                 name in ("", view.environment.name) and sees(view.environment.name, view.environment.type)
             ),
             send=send,
+            about=About(name, partial(self._control.get_environment, name)) if name else None,
         )
 
 
