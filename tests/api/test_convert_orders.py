@@ -63,7 +63,7 @@ def test_rollback_and_restore_are_read_whole() -> None:
 def test_deploy_is_refused_with_every_fault_at_once() -> None:
     request = wire.DeployRequest(
         environment="NO",
-        config_files=[""],
+        config_files=["", "fine/../no"],
         reason="x" * 1001,
         on_behalf_of="\0",
         request_id="x" * 129,
@@ -72,11 +72,23 @@ def test_deploy_is_refused_with_every_fault_at_once() -> None:
     assert faults_of(orders.read_deploy, request) == {
         "environment",
         "config_files[0]",
+        "config_files[1]",
         "reason",
         "on_behalf_of",
         "request_id",
         "confirm_within",
     }
+
+
+@pytest.mark.parametrize("name", ["/", "a//b", "../a", "/etc/../a", "a\0b"])
+def test_name_of_a_file_that_is_none_is_refused_by_what_takes_files(name: str) -> None:
+    bad: Any = ["fine", "/fine/too", "d/", name]
+    deploy = wire.DeployRequest(environment="web", config_files=bad)
+    plan = wire.PlanDeploymentRequest(environment="web", config_files=bad)
+    adopt = wire.AdoptDriftRequest(environment="web", paths=bad)
+    assert faults_of(orders.read_deploy, deploy) == {"config_files[3]"}
+    assert faults_of(orders.read_plan, plan) == {"config_files[3]"}
+    assert faults_of(orders.read_adopt, adopt) == {"paths[3]"}
 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 7 * 86400 + 1, 2**63 - 1, -(2**63)])

@@ -241,6 +241,36 @@ def test_settings_that_cannot_be_are_told_where_there_is_no_daemon(
         client.create_environment("canal", type="stagging", config_path="/t")
 
 
+WRONG_NUMBERS = {
+    "deploy": (
+        lambda c: c.deploy("canal", "a.conf", expected_sequence=-1, confirm_within=float("inf")),
+        ["config_files", "confirm_within", "expected_sequence"],
+    ),
+    "not a number": (lambda c: c.deploy("canal", confirm_within=float("nan")), ["confirm_within"]),
+    "rollback": (lambda c: c.rollback("d", expected_sequence=2**64), ["expected_sequence"]),
+    "restore": (lambda c: c.restore("d", expected_sequence=-1), ["expected_sequence"]),
+    "adopt": (lambda c: c.adopt("canal", "a", expected_sequence=-1), ["paths", "expected_sequence"]),
+    "update": (lambda c: c.update_environment("canal", expected_generation=-1), ["expected_generation"]),
+    "environments": (lambda c: list(c.list_environments(page_size=-1)), ["page_size"]),
+    "deployments": (
+        lambda c: list(c.list_deployments(statuses=["x"], page_size=2**32)),
+        ["statuses", "page_size"],
+    ),
+    "audit": (lambda c: list(c.list_audit(page_size=-1)), ["page_size"]),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_NUMBERS)
+def test_what_the_protocol_cannot_carry_is_told_all_at_once(
+    client: Client, daemon: FakeDaemon, what: str
+) -> None:
+    create(client)
+    call, fields = WRONG_NUMBERS[what]
+    with pytest.raises(InvalidRequestError) as caught:
+        call(client)
+    assert sorted(fault.field for fault in caught.value.faults) == sorted(fields)
+
+
 FROM_TRANSPORT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 CODES = [
     (grpc.StatusCode.NOT_FOUND, NotFoundError),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headgate.calls.call import Call
+from headgate.calls.call import Call, sized
 from headgate.v1 import daemon_pb2 as pb
 
 _SERVICE = "/headgate.v1.DaemonService/"
@@ -26,7 +26,7 @@ def page(token: str, size: int) -> Call[pb.ListAuditResponse, pb.ListAuditRespon
     """ListAudit: one page."""
     return Call(
         f"{_SERVICE}ListAudit",
-        pb.ListAuditRequest(page_size=size, page_token=token),
+        pb.ListAuditRequest(page_size=sized(size, "read the audit log"), page_token=token),
         pb.ListAuditResponse,
         lambda answer: answer,
         "read the audit log",

@@ -9,7 +9,7 @@ from typing import Generic, TypedDict, TypeVar
 
 from google.protobuf.message import Message
 
-from headgate.errors import Fault
+from headgate.errors import Fault, InvalidRequestError
 
 Answer = TypeVar("Answer", bound=Message)
 Value = TypeVar("Value")
@@ -56,3 +56,29 @@ class Stream(Generic[Answer]):
 def new_request_id(asked: Asked | None = None) -> str:
     """Return the id that was given, or one that nobody has used."""
     return (asked or {}).get("request_id") or uuid.uuid4().hex
+
+
+LARGEST_NUMBER = 2**32 - 1
+"""Of what the protocol calls uint32."""
+_LARGEST_LONG = 2**64 - 1
+
+
+def whole(field: str, number: int | None, faults: list[Fault], most: int = _LARGEST_LONG) -> int | None:
+    """Return a whole number that the protocol can carry; of another one nothing, and a fault."""
+    if number is None or 0 <= number <= most:
+        return number
+    faults.append(Fault(field, f"must be a whole number between 0 and {most} (got {number})"))
+    return None
+
+
+def sized(size: int, what: str) -> int:
+    """Return the size of a page, where it can be one; `what` is asked for goes into the error.
+
+    Raises:
+        InvalidRequestError: the protocol cannot carry it.
+    """
+    faults = list[Fault]()
+    whole("page_size", size, faults, LARGEST_NUMBER)
+    if faults:
+        raise InvalidRequestError(what, faults)
+    return size

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from headgate.calls.call import Asked, Call, Stream, new_request_id
+from headgate.calls.call import LARGEST_NUMBER, Asked, Call, Stream, new_request_id, whole
 from headgate.errors import Fault, InvalidRequestError
 from headgate.v1 import deployment_pb2 as pb
 from headgate.words import numbers
@@ -51,95 +52,69 @@ def deploy(
     environment: str, config_files: Iterable[str], order: DeployOrder
 ) -> Call[pb.DeployResponse, pb.ConfigDeployment]:
     """Deploy."""
-    return Call(
-        f"{_SERVICE}Deploy",
-        pb.DeployRequest(
-            environment=environment,
-            config_files=_files(config_files, f"deploy {environment}"),
-            reason=order.get("reason", ""),
-            on_behalf_of=order.get("on_behalf_of", ""),
-            request_id=new_request_id(order),
-            allow_empty=order.get("allow_empty", False),
-            allow_mass_removal=order.get("allow_mass_removal", False),
-            expected_sequence=order.get("expected_sequence"),
-            confirm_within=_duration(order.get("confirm_within")),
-        ),
-        pb.DeployResponse,
-        lambda answer: answer.deployment,
-        f"deploy {environment}",
+    what, faults = f"deploy {environment}", list[Fault]()
+    request = pb.DeployRequest(
+        environment=environment,
+        config_files=_files(config_files, faults),
+        allow_empty=order.get("allow_empty", False),
+        allow_mass_removal=order.get("allow_mass_removal", False),
+        confirm_within=_duration(order.get("confirm_within"), faults),
+        **_said(order, faults),
     )
+    _refuse(what, faults)
+    return Call(f"{_SERVICE}Deploy", request, pb.DeployResponse, lambda answer: answer.deployment, what)
 
 
 def plan(
     environment: str, config_files: Iterable[str], *, diff: bool
 ) -> Call[pb.PlanDeploymentResponse, pb.PlanDeploymentResponse]:
     """PlanDeployment."""
+    what, faults = f"plan {environment}", list[Fault]()
+    request = pb.PlanDeploymentRequest(
+        environment=environment, config_files=_files(config_files, faults), no_diff=not diff
+    )
+    _refuse(what, faults)
     return Call(
         f"{_SERVICE}PlanDeployment",
-        pb.PlanDeploymentRequest(
-            environment=environment,
-            config_files=_files(config_files, f"plan {environment}"),
-            no_diff=not diff,
-        ),
+        request,
         pb.PlanDeploymentResponse,
         lambda answer: answer,
-        f"plan {environment}",
+        what,
         at_least=_PLAN_SECONDS,
     )
 
 
 def rollback(deployment_id: str, order: RollbackOrder) -> Call[pb.RollbackResponse, pb.ConfigDeployment]:
     """Rollback."""
-    return Call(
-        f"{_SERVICE}Rollback",
-        pb.RollbackRequest(
-            deployment_id=deployment_id,
-            include_later=order.get("include_later", False),
-            reason=order.get("reason", ""),
-            on_behalf_of=order.get("on_behalf_of", ""),
-            request_id=new_request_id(order),
-            expected_sequence=order.get("expected_sequence"),
-        ),
-        pb.RollbackResponse,
-        lambda answer: answer.deployment,
-        f"roll back {deployment_id}",
+    what, faults = f"roll back {deployment_id}", list[Fault]()
+    request = pb.RollbackRequest(
+        deployment_id=deployment_id,
+        include_later=order.get("include_later", False),
+        **_said(order, faults),
     )
+    _refuse(what, faults)
+    return Call(f"{_SERVICE}Rollback", request, pb.RollbackResponse, lambda answer: answer.deployment, what)
 
 
 def restore(deployment_id: str, order: Order) -> Call[pb.RestoreResponse, pb.ConfigDeployment]:
     """Restore."""
-    return Call(
-        f"{_SERVICE}Restore",
-        pb.RestoreRequest(
-            deployment_id=deployment_id,
-            reason=order.get("reason", ""),
-            on_behalf_of=order.get("on_behalf_of", ""),
-            request_id=new_request_id(order),
-            expected_sequence=order.get("expected_sequence"),
-        ),
-        pb.RestoreResponse,
-        lambda answer: answer.deployment,
-        f"restore {deployment_id}",
-    )
+    what, faults = f"restore {deployment_id}", list[Fault]()
+    request = pb.RestoreRequest(deployment_id=deployment_id, **_said(order, faults))
+    _refuse(what, faults)
+    return Call(f"{_SERVICE}Restore", request, pb.RestoreResponse, lambda answer: answer.deployment, what)
 
 
 def adopt(
     environment: str, paths: Iterable[str], order: Order
 ) -> Call[pb.AdoptDriftResponse, pb.ConfigDeployment]:
     """AdoptDrift."""
+    what, faults = f"adopt {environment}", list[Fault]()
+    request = pb.AdoptDriftRequest(
+        environment=environment, paths=_files(paths, faults, "paths"), **_said(order, faults)
+    )
+    _refuse(what, faults)
     return Call(
-        f"{_SERVICE}AdoptDrift",
-        pb.AdoptDriftRequest(
-            environment=environment,
-            paths=_files(paths, f"adopt {environment}", "paths"),
-            reason=order.get("reason", ""),
-            on_behalf_of=order.get("on_behalf_of", ""),
-            request_id=new_request_id(order),
-            expected_sequence=order.get("expected_sequence"),
-        ),
-        pb.AdoptDriftResponse,
-        lambda answer: answer.deployment,
-        f"adopt {environment}",
+        f"{_SERVICE}AdoptDrift", request, pb.AdoptDriftResponse, lambda answer: answer.deployment, what
     )
 
 
@@ -160,13 +135,14 @@ def page(
     """ListDeployments, one page."""
     known = numbers(pb.DeploymentStatus)
     wanted = [status.lower() for status in statuses]
-    if wrong := [
+    faults = [
         Fault("statuses", f"must be of {', '.join(known)} (got {each!r:.80})")
         for each in wanted
         if each not in known
-    ]:
-        raise InvalidRequestError("list deployments", wrong)
-    request = pb.ListDeploymentsRequest(environment=environment, page_size=size, page_token=token)
+    ]
+    number = whole("page_size", size, faults, LARGEST_NUMBER)
+    _refuse("list deployments", faults)
+    request = pb.ListDeploymentsRequest(environment=environment, page_size=number or 0, page_token=token)
     request.statuses.extend(pb.DeploymentStatus.Value(f"DEPLOYMENT_STATUS_{each.upper()}") for each in wanted)
     return Call(
         f"{_SERVICE}ListDeployments",
@@ -227,16 +203,35 @@ def watch(environment: str, deployment_id: str) -> Stream[pb.WatchDeploymentsRes
     )
 
 
-def _files(config_files: Iterable[str], what: str, field: str = "config_files") -> list[str]:
-    """Return the files as a list; one text is a mistake, which would be sent letter by letter."""
-    if isinstance(config_files, str):
-        raise InvalidRequestError(what, [Fault(field, "must be a list of texts")])
-    return list(config_files)
+def _said(order: Order, faults: list[Fault]) -> dict[str, Any]:
+    """Return the fields that every request for a deployment has."""
+    return {
+        "reason": order.get("reason", ""),
+        "on_behalf_of": order.get("on_behalf_of", ""),
+        "request_id": new_request_id(order),
+        "expected_sequence": whole("expected_sequence", order.get("expected_sequence"), faults),
+    }
 
 
-def _duration(seconds: float | None) -> Duration | None:
+def _files(files: Iterable[str], faults: list[Fault], field: str = "config_files") -> list[str]:
+    """Return files as a list; one text is a mistake, which would be sent letter by letter."""
+    if isinstance(files, str):
+        faults.append(Fault(field, "must be a list of texts"))
+        return []
+    return list(files)
+
+
+def _duration(seconds: float | None, faults: list[Fault]) -> Duration | None:
     if seconds is None:
         return None
     duration = Duration()
-    duration.FromTimedelta(timedelta(seconds=seconds))
+    try:
+        duration.FromTimedelta(timedelta(seconds=seconds))
+    except (OverflowError, ValueError):
+        faults.append(Fault("confirm_within", f"must be a number of seconds (got {seconds})"))
     return duration
+
+
+def _refuse(what: str, faults: list[Fault]) -> None:
+    if faults:
+        raise InvalidRequestError(what, faults)

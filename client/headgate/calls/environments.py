@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
-from headgate.calls.call import Asked, Call, Stream, new_request_id
+from headgate.calls.call import Asked, Call, Stream, new_request_id, sized, whole
 from headgate.settings import Draft, EnvironmentSettings, draft
 from headgate.v1 import environment_pb2 as pb
 
@@ -67,7 +67,7 @@ def page(token: str, size: int) -> Call[pb.ListEnvironmentsResponse, pb.ListEnvi
     """ListEnvironments, one page."""
     return Call(
         f"{_SERVICE}ListEnvironments",
-        pb.ListEnvironmentsRequest(page_size=size, page_token=token),
+        pb.ListEnvironmentsRequest(page_size=sized(size, "list environments"), page_token=token),
         pb.ListEnvironmentsResponse,
         lambda answer: answer,
         "list environments",
@@ -77,10 +77,11 @@ def page(token: str, size: int) -> Call[pb.ListEnvironmentsResponse, pb.ListEnvi
 def update(name: str, wanted: Update) -> Call[pb.UpdateEnvironmentResponse, pb.Environment]:
     """UpdateEnvironment: exactly the settings that are given, policies one by one."""
     made = _draft(name, wanted)
+    expected = whole("expected_generation", wanted.get("expected_generation"), made.faults)
     request = pb.UpdateEnvironmentRequest(
         environment=made.message,
         request_id=new_request_id(wanted),
-        expected_generation=None if made.faults else wanted.get("expected_generation"),
+        expected_generation=None if made.faults else expected,
         validate_only=wanted.get("validate_only", False) or bool(made.faults),
     )
     request.update_mask.paths.extend(made.mask)

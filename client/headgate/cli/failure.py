@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from headgate.cli.terminal import Paint, is_terminal
@@ -34,6 +36,18 @@ _CODES: dict[type[HeadgateError], int] = {
 _LISTED_PATHS = 20
 
 
+class Mistakes(click.UsageError):
+    """Several things wrong with a command line.
+
+    Attributes:
+        each: what click says of each.
+    """
+
+    def __init__(self, each: Sequence[click.UsageError], ctx: click.Context) -> None:
+        super().__init__("; ".join(mistake.format_message() for mistake in each), ctx)
+        self.each = each
+
+
 def exit_code(error: BaseException) -> int | None:
     """Return the exit code of an error that is expected to happen; None for a fault of this program."""
     match error:
@@ -53,6 +67,10 @@ def tell(error: BaseException) -> None:
             say(error)
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
+        case Mistakes() if error.ctx is not None:
+            lines = [f"  {_plain(each.format_message())}" for each in error.each]
+            what = f"cannot read the command line: {len(lines)} things are wrong"
+            _print(what, lines, f"{error.ctx.command_path} --help")
         case click.UsageError() if error.ctx is not None:
             _say("cannot read the command line", error.format_message(), f"{error.ctx.command_path} --help")
         case click.ClickException():
@@ -101,8 +119,13 @@ def say_none(what: str, hint: str) -> None:
 
 
 def _say(what: str, why: str, hint: str) -> None:
-    why = " ".join(why.split()).replace("Choose from: ", "choose from ")
-    _print(f"{what}: {why[:1].lower()}{why[1:].rstrip('.')}", [], hint)
+    _print(f"{what}: {_plain(why)}", [], hint)
+
+
+def _plain(why: str) -> str:
+    """Return what click says as the rest of a sentence."""
+    why = " ".join(why.split()).replace(". Choose from: ", "; choose from ")
+    return f"{why[:1].lower()}{why[1:].rstrip('.')}"
 
 
 def _print(message: str, lines: list[str], hint: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from headgate.cli.failure import Mistakes
 from headgate.cli.session import Session
 from headgate.errors import NotFoundError
 
@@ -21,9 +22,27 @@ class Verb(click.Command):
         self.params += shared_options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; what is wrong with them is wrong with this verb's."""
+        """Read the arguments; what is wrong with them is wrong with this verb's, and all of it is told at once."""
+        given = list(args)
         with _here(ctx):
-            return super().parse_args(ctx, args)
+            try:
+                return super().parse_args(ctx, args)
+            except click.BadParameter as first:
+                mistakes = self._mistakes(ctx, given)
+                if len(mistakes) > 1:
+                    raise Mistakes(mistakes, ctx) from first
+                raise
+
+    def _mistakes(self, ctx: click.Context, args: list[str]) -> list[click.UsageError]:
+        """Return what is wrong with each parameter; click tells of the first that it comes to."""
+        values, rest, _ = self.make_parser(ctx).parse_args(args)
+        found = []
+        for param in self.get_params(ctx):
+            try:
+                _, rest = param.handle_parse_result(ctx, values, rest)
+            except click.UsageError as mistake:
+                found.append(mistake)
+        return found
 
     def invoke(self, ctx: click.Context) -> object:
         """Run it."""

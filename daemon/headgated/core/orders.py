@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from headgated.core.errors import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +79,17 @@ class AdoptOrder:
 
 
 Order = DeployOrder | RollbackOrder | RestoreOrder | AdoptOrder
+
+
+def file_faults(field: str, names: Iterable[str]) -> list[Fault]:
+    """Return which of the files named in a field of an order cannot be any: each is relative to the sources or target, or absolute."""
+    return [
+        Fault(f"{field}[{index}]", f"is not a path to a file ({name!r:.200})")
+        for index, name in enumerate(names)
+        if not _is_path(name)
+    ]
+
+
+def _is_path(name: str) -> bool:
+    parts = name.removeprefix("/").rstrip("/").split("/")
+    return bool(name) and "\0" not in name and ".." not in parts and "" not in parts

@@ -31,14 +31,21 @@ from headgated.core.environment import DriftPolicy, Environment, Hold
 from headgated.core.errors import (
     ConflictError,
     DeploymentFailedError,
-    Fault,
     HeadgateError,
     InvalidRequestError,
     NotFoundError,
     RefusedError,
     TargetMovedError,
 )
-from headgated.core.orders import AdoptOrder, Caller, DeployOrder, Order, RestoreOrder, RollbackOrder
+from headgated.core.orders import (
+    AdoptOrder,
+    Caller,
+    DeployOrder,
+    Order,
+    RestoreOrder,
+    RollbackOrder,
+    file_faults,
+)
 from headgated.core.tree import Directory
 from headgated.core.undo import check_reached, check_undoable, collected, standing_after
 from headgated.effects.durable import at_once
@@ -412,10 +419,5 @@ def _named(order: Order) -> tuple[str, ...]:
 
 
 def _check_names(names: Sequence[str], field: str = "config_files") -> None:
-    found = []
-    for index, name in enumerate(names):
-        parts = name.removeprefix("/").rstrip("/").split("/")
-        if not name or "\0" in name or ".." in parts or "" in parts:
-            found.append(Fault(f"{field}[{index}]", f"is not a path to a file ({name!r:.200})"))
-    if found:
+    if found := file_faults(field, names):
         raise InvalidRequestError("take the files named", found)

@@ -236,15 +236,16 @@ class Planning:
         """
         wanted = self.read(runtime, environment)
         inside, outside = _sort_names(environment, names)
-        if outside and not loose:
-            raise DeploymentFailedError(
-                f"cannot deploy {outside[0]}: it is outside the environment's sources",
-                reason="OUTSIDE_SOURCES",
-                hint="name files of the sources, or add the directory as a source",
-                paths=outside,
-            )
         chosen: dict[bytes, Entry | None] = {}
         missing = [name for name, path in inside.items() if not _choose(wanted.tree, path, chosen)]
+        if outside and not loose:
+            besides = f"; no source of {environment.name} has {missing[0]}" if missing else ""
+            raise DeploymentFailedError(
+                f"cannot deploy {outside[0]}: it is outside the environment's sources{besides}",
+                reason="OUTSIDE_SOURCES",
+                hint="name files of the sources, or add the directory as a source",
+                paths=[*outside, *missing],
+            )
         contents = self._read_loose(runtime, environment, outside, chosen)
         if missing:
             raise DeploymentFailedError(

@@ -213,3 +213,9 @@ def test_rollback_and_restore_wait_as_well(run: Run, daemon: FakeDaemon, canal: 
 
 def test_rollback_of_what_is_not_there_is_not_found(run: Run) -> None:
     run("rollback", "deploy_canal_1", code=3)
+
+
+def test_sequence_that_is_none_is_refused(run: Run, canal: Any) -> None:
+    for verb in ("deploy canal", "rollback d", "restore d", "adopt canal"):
+        ran = run(*verb.split(), "--expected-sequence", "-4", code=2)
+        assert "expected_sequence: must be a whole number between 0 and" in ran.err

@@ -416,5 +416,24 @@ def test_empty_lists_are_told_to_people(daemon: FakeDaemon) -> None:
 
 
 def test_option_that_is_missing_is_told_on_one_line(run: Run) -> None:
-    first = run("env", "create", "web", code=2).err.splitlines()[0]
-    assert first.endswith("missing option '--type'. choose from development, staging, production, testing")
+    first = run("env", "create", "web", "--target", "/t", "--source", "/s", code=2).err.splitlines()[0]
+    assert first.endswith("missing option '--type'; choose from development, staging, production, testing")
+
+
+def test_all_mistakes_in_a_command_line_are_told_at_once(run: Run, daemon: FakeDaemon) -> None:
+    assert run("env", "create", code=2).err.splitlines() == [
+        "headgate: cannot read the command line: 4 things are wrong",
+        "  missing argument 'NAME'",
+        "  missing option '--type'; choose from development, staging, production, testing",
+        "  missing option '--target'",
+        "  missing option '--source'",
+        "  try: headgate env create --help",
+    ]
+    assert run("env", "pause", "web", "--for", "long", "--until", "soon", code=2).err.splitlines() == [
+        "headgate: cannot read the command line: 3 things are wrong",
+        "  missing option '--reason'",
+        "  invalid value for '--until': 'soon' is no time; write 2025-01-31T18:00 or 2025-01-31T17:00:00Z",
+        "  invalid value for '--for': 'long' is no length of time; write 300, 90s, 5m, 2h or 1d",
+        "  try: headgate env pause --help",
+    ]
+    assert not daemon.requests

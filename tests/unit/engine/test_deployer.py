@@ -88,6 +88,20 @@ def test_failure_is_saved_with_its_reason_before_it_is_raised(
     assert not target.exists() or not list(target.iterdir())
 
 
+def test_named_files_outside_of_the_sources_and_those_that_none_has_are_told_together(
+    deployer: ConfigurationDeployer, source: Path, target: Path
+) -> None:
+    web(deployer, source, target)
+    environment, names = deployer.get_environment_config("web"), ["nope", "/etc/passwd"]
+    with pytest.raises(DeploymentFailedError) as caught:
+        deployer.planning.plan_files(deployer.runtime("web"), environment, names, loose=False)
+    assert caught.value.reason == "OUTSIDE_SOURCES"
+    assert caught.value.message == (
+        "cannot deploy /etc/passwd: it is outside the environment's sources; no source of web has nope"
+    )
+    assert caught.value.paths == ("/etc/passwd", "nope")
+
+
 def test_two_named_files_that_would_land_on_one_are_refused(
     deployer: ConfigurationDeployer, tmp_path: Path, target: Path
 ) -> None:

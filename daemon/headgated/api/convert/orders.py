@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headgate.v1 import deployment_pb2 as wire
 from headgated.api.convert import choices
 from headgated.api.convert.checks import Checks
 from headgated.core.deployment import ConfigDeployment, DeploymentStatus
-from headgated.core.orders import AdoptOrder, DeployOrder, RestoreOrder, RollbackOrder
+from headgated.core.orders import AdoptOrder, DeployOrder, RestoreOrder, RollbackOrder, file_faults
 
 _Asking = wire.DeployRequest | wire.RollbackRequest | wire.RestoreRequest | wire.AdoptDriftRequest
 
@@ -50,7 +51,7 @@ def read_deploy(request: wire.DeployRequest) -> DeployOrder:
     """
     checks = _asking(request)
     checks.environment_name("environment", request.environment)
-    files = checks.listed("config_files", request.config_files)
+    files = _files(checks, "config_files", request.config_files)
     confirm_within = 0.0
     if request.HasField("confirm_within"):
         # By its parts: what it is too long for raises in the library.
@@ -116,7 +117,7 @@ def read_adopt(request: wire.AdoptDriftRequest) -> AdoptOrder:
     """
     checks = _asking(request)
     checks.environment_name("environment", request.environment)
-    paths = checks.listed("paths", request.paths)
+    paths = _files(checks, "paths", request.paths)
     checks.close("adopt")
     return AdoptOrder(
         request.environment,
@@ -136,6 +137,12 @@ def _asking(request: _Asking) -> Checks:
     return checks
 
 
+def _files(checks: Checks, field: str, names: Sequence[str]) -> tuple[str, ...]:
+    files = checks.listed(field, names)
+    checks.add_found(file_faults(field, files))
+    return files
+
+
 def _expected_sequence(request: _Asking) -> int | None:
     return request.expected_sequence if request.HasField("expected_sequence") else None
 
@@ -148,7 +155,7 @@ def read_plan(request: wire.PlanDeploymentRequest) -> tuple[str, tuple[str, ...]
     """
     checks = Checks()
     environment = checks.environment_name("environment", request.environment)
-    files = checks.listed("config_files", request.config_files)
+    files = _files(checks, "config_files", request.config_files)
     checks.close("plan a deployment")
     return environment, files
 
