@@ -18,7 +18,7 @@ import grpc
 import psutil
 import pytest
 from tests.e2e.conftest import Site
-from tests.e2e.harness import SYNCED, Daemon, eventually, running, state_of
+from tests.e2e.harness import FAILED, SYNCED, Daemon, eventually, running, state_of
 from tests.torture.fuzzing import PREFACE, frame
 
 from headgate import Client
@@ -196,6 +196,27 @@ def test_sighup_is_audited_and_grants_hold_at_once(daemon: Daemon, client: Clien
     assert [(e.user, e.method, e.origin) for e in client.list_audit() if e.phase == "asked"] == [
         ("SIGHUP", "Reload", "signal")
     ]
+
+
+def test_orders_for_an_environment_that_is_deleted_meanwhile_end_and_say_why(site: Site) -> None:
+    """One that is being checked, and one that waits for its turn."""
+    client, began = site.client, site.daemon.home / "began"
+    site.daemon.config.write_text(
+        f'[commands.slow]\nargv = ["sh", "-c", "echo > {began}; exec sleep 60"]\n[checks.slow]\ncommand = "slow"\n'
+    )
+    client.reload()
+    eventually(lambda: state_of(client, "web") == SYNCED)
+    client.update_environment("web", auto_sync=False, policies={"checks": ["slow"]})
+    (site.source / "app.conf").write_text("two\n")
+    checked = client.deploy("web").deployment_id
+    eventually(began.exists)
+    waiting = client.deploy("web").deployment_id
+    client.delete_environment("web")
+    for deployment_id, cannot in ((checked, "go on"), (waiting, "begin")):
+        done = client.wait_for_deployment(deployment_id, 30)
+        why = "the environment is being deleted; nothing was changed"
+        assert (done.status, done.error.message) == (FAILED, f"cannot {cannot}: {why}")
+    assert (site.target / "app.conf").read_text() == "one\n"
 
 
 def test_orders_for_an_environment_that_comes_and_goes_find_it_whole_or_not_at_all(

@@ -463,7 +463,7 @@ class Deploying:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """Whether a check is to end: the deployment is cancelled, or the daemon stops."""
+    """Whether a check is to end: the deployment is cancelled, its environment goes, or the daemon stops."""
 
     stopping: threading.Event
     cancelled: threading.Event | None
@@ -516,15 +516,24 @@ def cancelled_error() -> DeploymentFailedError:
 
 
 def stop_if_cancelled(runtime: Runtime, cancelled: threading.Event | None) -> None:
-    """End a deployment that has not changed anything, if somebody took it back or the daemon stops."""
+    """End a deployment that has not changed anything, if somebody took it back, its environment goes or the daemon stops."""
     if cancelled is not None and cancelled.is_set():
         raise cancelled_error()
     if runtime.stopping.is_set():
-        raise DeploymentFailedError(
-            "cannot go on: the daemon stops; nothing was changed",
-            reason="INTERRUPTED",
-            hint="ask for it again when the daemon is back; auto-sync does so by itself",
+        raise interrupted(runtime, "cannot go on")
+
+
+def interrupted(runtime: Runtime, cannot: str) -> DeploymentFailedError:
+    """Return what ends a deployment that has not changed anything where its environment goes or the daemon stops."""
+    if runtime.leaving:
+        return DeploymentFailedError(
+            f"{cannot}: the environment is being deleted; nothing was changed", reason="INTERRUPTED"
         )
+    return DeploymentFailedError(
+        f"{cannot}: the daemon stops; nothing was changed",
+        reason="INTERRUPTED",
+        hint="ask for it again when the daemon is back; auto-sync does so by itself",
+    )
 
 
 def hold_of(record: ConfigDeployment, newest_first: Iterable[Sequence[Change]]) -> Hold | None:

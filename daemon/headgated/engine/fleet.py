@@ -145,11 +145,14 @@ class Fleet:
             self._hashing = asyncio.create_task(self._distrust_now_and_then())
 
     async def dismiss(self, name: str) -> None:
-        """End the work for an environment."""
+        """End the work for an environment that is being deleted."""
         worker = self._workers.pop(name, None)
         if worker is not None:
+            runtime = self._deployer.runtime(name)
+            runtime.leaving = True
             await worker.stop()
-            self._deployer.runtime(name).stopping.clear()
+            runtime.leaving = False
+            runtime.stopping.clear()
 
     def submit(self, job: Job) -> None:
         """Queue an order with its environment's worker."""

@@ -54,6 +54,8 @@ class Runtime:
     lock: threading.RLock = field(default_factory=threading.RLock)
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when no deployment of it shall go on that has not changed anything yet."""
+    leaving: bool = False
+    """The environment is being deleted; otherwise it is the daemon that stops."""
     target: Target | None = None
     target_path: str = ""
     wanted: WantedTree | None = None

@@ -21,6 +21,7 @@ from headgated.core.errors import DeploymentFailedError
 from headgated.core.settle import Settle
 from headgated.effects.logs import about
 from headgated.effects.scan import ScanEndedError, git_busy
+from headgated.engine.deploying import interrupted
 from headgated.engine.jobs import Job, Jobs
 from headgated.engine.runtime import Runtime
 from headgated.engine.syncing import Syncing, SyncOutcome
@@ -267,9 +268,4 @@ class Worker:
         self._look_at = at if self._look_at is None else min(at, self._look_at)
 
     def _refuse(self, job: Job) -> None:
-        error = DeploymentFailedError(
-            "cannot begin: the daemon stops",
-            reason="INTERRUPTED",
-            hint="ask for it again when the daemon is back",
-        )
-        self._jobs.refuse(job, error)
+        self._jobs.refuse(job, interrupted(self._runtime, "cannot begin"))
