@@ -201,31 +201,36 @@ class Environments:
         if "policies.owner" not in wrong:
             found += _owner_faults(environment)
         if _TARGET not in wrong:
-            found += self._exchange_faults(environment)
+            found += self._exchange_faults(environment, trial=not any(fault.field in own for fault in found))
         return found
 
     def _outside_faults(self, own: _Places, ground: Ground) -> list[Fault]:
         return [fault for field, path in own.items() for fault in self._root_faults(field, path, ground)]
 
-    def _exchange_faults(self, environment: Environment) -> list[Fault]:
-        """Find out whether the target can be exchanged as a whole, if that is asked for."""
+    def _exchange_faults(self, environment: Environment, *, trial: bool) -> list[Fault]:
+        """Find out whether the target can be exchanged as a whole, if that is asked for.
+
+        Args:
+            environment: whose target.
+            trial: also try it beside the target; not where the daemon must not write.
+        """
         if environment.policies.strategy != Strategy.ATOMIC:
             return []
-        field = "policies.strategy"
-        found = [
-            Fault(field, f"atomic is not possible: {obstacle.what}; {obstacle.hint}")
-            for obstacle in obstacles(environment.config_path, trial=True)
-        ]
+        field, found = "policies.strategy", []
         place = Place.of(environment.config_path)
         roots = [Place.of(root) for root in self._roots[_TARGET]]
         if any(place.same(root) for root in roots) and not any(place.inside(root) for root in roots):
+            trial = False
             what = f"{place.path} is an allowed root itself, and the new directory would be built outside it"
             found.append(
                 Fault(
                     field, f"atomic is not possible: {what}; use a directory below it, or strategy in-place"
                 )
             )
-        return found
+        return found + [
+            Fault(field, f"atomic is not possible: {obstacle.what}; {obstacle.hint}")
+            for obstacle in obstacles(environment.config_path, trial=trial)
+        ]
 
     def _root_faults(self, field: str, path: str, ground: Ground) -> list[Fault]:
         roots = [ground.place(root) for root in self._roots[field.partition("[")[0]]]

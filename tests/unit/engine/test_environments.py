@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 from tests.unit.effects.mounts import mounted
 
 from headgated import ConfigurationDeployer
@@ -144,6 +145,42 @@ def test_path_that_is_none_is_told_once_and_hides_nothing(
     assert why in said
     assert ["does not exist" in each for each in found["sources[1]"]] == [True]
     assert any("the target of one" in each for each in found["sources[2]"])
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
+PATHS = st.one_of(
+    TEXTS,
+    TEXTS.map("/no-such-place/{}".format),
+    st.sampled_from(
+        ["/", "//", "/a/./b", "/proc/self", "/dev/null/x", "/\udcff", "/x" * 2000, f"/{'y' * 255}"]
+    ),
+)
+
+
+@given(
+    places=st.builds(dict, config_path=PATHS, sources=st.lists(PATHS, max_size=3).map(tuple), name=TEXTS),
+    tables=st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("variables", "secrets"), st.dictionaries(TEXTS, TEXTS, max_size=2))
+    ),
+    policies=st.builds(
+        Policies,
+        owner=TEXTS,
+        mode=TEXTS,
+        strategy=st.sampled_from(Strategy),
+        verbatim=st.lists(TEXTS, max_size=2).map(tuple),
+        checks=st.lists(TEXTS, max_size=2).map(tuple),
+        settle_quiet=st.none() | st.floats(),
+    ),
+)
+@hypothesis_settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_is_asked_for_what_is_wrong_with_it_can_be_told(
+    one: ConfigurationDeployer, places: Any, tables: Any, policies: Policies
+) -> None:
+    """What cannot be right by itself is looked for in the world as far as it makes sense, and never ends in another error."""
+    wanted = replace(one.get_environment_config("one"), **places, **tables, policies=policies)
+    assert one.environments.faults_of(wanted)
 
 
 def test_unknown_type_is_told_together_with_all_else(one: ConfigurationDeployer, tmp_path: Path) -> None:
@@ -321,6 +358,25 @@ class TestAtomic:
             with pytest.raises(InvalidRequestError) as caught:
                 deployer.change_environment("one", lambda e: replace(e, policies=ATOMIC))
         assert any("read-only" in fault.message for fault in caught.value.faults)
+
+    @pytest.mark.parametrize("target", ["outside/t", "source/t", "root"])
+    def test_is_not_tried_where_the_daemon_must_not_write(self, tmp_path: Path, target: str) -> None:
+        """Beside a target out of bounds, in a source, beside an allowed root: the trial makes directories."""
+        for name in ("outside", "source", "root"):
+            (tmp_path / name).mkdir()
+        settings = Settings(roots=RootSettings(targets=(f"{tmp_path}/root", f"{tmp_path}/source")))
+        above = (tmp_path / target).parent
+        with ConfigurationDeployer(tmp_path / "state", settings=settings) as deployer:
+            whole = deployer.create_environment(
+                "one", "testing", tmp_path / "root" / "one", sources=[tmp_path / "source"]
+            )
+            os.utime(above, ns=(0, 0))
+            with pytest.raises(InvalidRequestError):
+                deployer.change_environment(
+                    "one", lambda e: replace(e, config_path=f"{tmp_path}/{target}", policies=ATOMIC)
+                )
+            assert whole == deployer.get_environment_config("one")
+        assert above.stat().st_mtime_ns == 0, "nothing was made there"
 
     def test_is_refused_for_an_allowed_root_itself(self, tmp_path: Path) -> None:
         root = tmp_path / "root"
