@@ -245,3 +245,20 @@ async def test_files_that_cannot_be_trusted_or_used_are_refused(
     spoil(files)
     with pytest.raises(RefusedError, match=told):
         load(files)
+
+
+def test_certificate_files_that_cannot_be_read_are_told_together(tmp_path: Path) -> None:
+    files = CertificateFiles(*(str(tmp_path / name) for name in ("certificate", "key", "authority")))
+    with pytest.raises(RefusedError) as refused:
+        load(files)
+    assert [fault.field for fault in refused.value.faults] == [
+        "tcp.certificate",
+        "tcp.private_key",
+        "tcp.client_ca",
+    ]
+    for path in (files.certificate, files.private_key):
+        Path(path).touch(mode=0o600)
+    with pytest.raises(RefusedError, match="authority") as refused:
+        load(files)
+    assert refused.value.reason == "FILE_NOT_READABLE"
+    assert refused.value.faults == ()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import grpc
 
-from headgated.core.errors import HeadgateError, RefusedError
+from headgated.core.errors import Fault, HeadgateError, RefusedError, in_a_line
 from headgated.effects.trusted_file import read_trusted
 from headgated.engine.views import Problem
 
@@ -95,8 +95,7 @@ def load(files: CertificateFiles) -> grpc.ServerCertificateConfiguration:
     """
     import ssl  # noqa: PLC0415 - megabytes, for those alone who serve the network
 
-    certificate, authorities = (read_trusted(Path(path)) for path in (files.certificate, files.client_ca))
-    key = read_trusted(Path(files.private_key), private=True)
+    certificate, key, authorities = _contents(files)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(files.certificate, files.private_key, password=lambda: b"")
@@ -115,6 +114,28 @@ def load(files: CertificateFiles) -> grpc.ServerCertificateConfiguration:
             hint="put the certificates of the authorities there whose clients shall be taken, in PEM",
         )
     return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
+
+
+def _contents(files: CertificateFiles) -> list[bytes]:
+    """Read certificate, key and authorities; several that cannot be read are told together."""
+    found, wrong = [], dict[str, HeadgateError]()
+    for field in fields(files):
+        try:
+            path = Path(getattr(files, field.name))
+            found.append(read_trusted(path, private=field.name == "private_key"))
+        except HeadgateError as error:
+            wrong[f"tcp.{field.name}"] = error
+    if len(wrong) == 1:
+        raise next(iter(wrong.values()))
+    if wrong:
+        faults = [Fault(key, error.message) for key, error in wrong.items()]
+        raise RefusedError(
+            f"cannot use the certificates: {in_a_line(faults)}",
+            reason=REASON,
+            hint="name files in PEM that are there, and that nobody else may write (of the key: read)",
+            faults=faults,
+        )
+    return found
 
 
 def _look(files: CertificateFiles) -> str:
