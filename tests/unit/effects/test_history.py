@@ -576,3 +576,12 @@ def test_pages_in_memory_are_let_go_of_when_told(history: History) -> None:
     history.free_memory()
     assert before - sqlites_memory() > MEBIBYTE
     assert whole(history, b"7" * 1000) == b"7" * 1000
+
+
+def test_what_a_statement_was_given_is_let_go_of_when_told(history: History) -> None:
+    history.free_memory()
+    before = sqlites_memory()
+    history.commit(replace(intent("1", EMPTY, {}), record=bytes(4 * MEBIBYTE)))
+    history.applied("1")
+    history.free_memory()
+    assert sqlites_memory() - before < MEBIBYTE

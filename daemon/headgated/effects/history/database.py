@@ -18,7 +18,7 @@ from pathlib import Path
 from headgated.core.errors import HeadgateError, UnavailableError
 from headgated.effects.history.checkpointer import Checkpointer
 from headgated.effects.history.reading import Reading, explained, unavailable
-from headgated.effects.history.schema import connect
+from headgated.effects.history.schema import STATEMENTS, connect
 
 _LAID_OUT = 8 * 1024 * 1024
 """Bytes of log written in advance, once it is in use: syncing a file that does not grow takes about half the time."""
@@ -137,8 +137,10 @@ class Database(Reading):
         self._checkpointer.checkpoint()
 
     def free_memory(self) -> None:
-        """Let go of pages in memory."""
+        """Let go of pages in memory, and of prepared statements: each holds what was given to it last, the record of a large deployment too."""
         with self.lock, suppress(sqlite3.Error):
+            for number in range(STATEMENTS):  # Statements that are nothing crowd all others out.
+                self._sql.execute(f"-- {number}")
             self._sql.execute("PRAGMA shrink_memory")
 
     def room_in_log(self) -> int:

@@ -18,6 +18,9 @@ SCHEMA_VERSION = 2
 _APPLICATION = 0x48474154
 """Marks the file as ours for `file` and for us ("HGAT")."""
 
+STATEMENTS = 128
+"""How many prepared statements a connection keeps."""
+
 _TABLES = """
 -- What files and directory nodes consist of, once each. Small ones lie here, large ones in `chunks` under their series.
 CREATE TABLE contents (
@@ -107,7 +110,9 @@ def connect(path: Path) -> sqlite3.Connection:
         sqlite3.Error, OSError: it cannot be opened or written.
     """
     _make_private(path)
-    sql = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    sql = sqlite3.connect(
+        path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+    )
     try:
         _check(sql, path)
         _configure(sql, path)
