@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -448,3 +449,19 @@ def test_of_many_each_that_stays_is_noted(root: Path) -> None:
     assert [note.split(":")[0] for note in notes] == [
         f"cannot remove what was replaced at f{number:02d}" for number in range(40)
     ]
+
+
+@pytest.mark.parametrize(("thing", "most"), [(D(), 300), (F(b"x"), 700)])
+def test_applying_holds_few_bytes_for_each_path(root: Path, thing: Thing, most: int) -> None:
+    after = {b"%d" % number: thing for number in range(1000)}
+    build(root, {})
+    target = Target(str(root))
+    plan = planned(target, {}, after)
+    target.stage(plan, reader(after))
+    tracemalloc.start()
+    try:
+        target.apply(plan)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(after) * most

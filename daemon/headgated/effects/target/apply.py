@@ -18,7 +18,7 @@ from headgated.core.tree import Entry, Kind
 from headgated.effects.durable import at_once
 from headgated.effects.target.attributes import change
 from headgated.effects.target.failure import failed, moved
-from headgated.effects.target.look import unchanged
+from headgated.effects.target.look import lasting
 from headgated.effects.target.motion import arrive, leave, trade
 from headgated.effects.target.repair import Repair
 from headgated.effects.target.site import Site
@@ -29,6 +29,8 @@ from headgated.effects.target.verdict import State
 
 log = logging.getLogger("headgated.target")
 
+_UNKNOWN: tuple[tuple[int, ...], bytes] = (), b""
+
 
 class Applier:
     """Applies staged steps."""
@@ -36,7 +38,8 @@ class Applier:
     def __init__(self, site: Site, unnamed: Unnamed | None = None) -> None:
         """Take what to work with, and what has no name yet; one applier for one deployment."""
         self._site, self._unnamed = site, unnamed
-        self._staged: dict[bytes, tuple[os.stat_result, bytes | None]] = {}
+        self._staged: dict[bytes, tuple[tuple[int, ...], bytes]] = {}
+        """By path of each file whose content is known: its stat, as `lasting`, and its digest."""
 
     def run(self, planned: Sequence[Step], first: Callable[[], object] = at_once) -> None:
         """Perform the steps in order and bring them to the disk.
@@ -101,7 +104,9 @@ class Applier:
         if staged is None or (before is None) != (step.expected is None):
             raise moved(step.path)
         site.marks[staged.st_dev, staged.st_ino] = State.NEW
-        self._staged[step.path] = staged, site.lens.digest(step.temp, staged)
+        digest = site.lens.digest(step.temp, staged)
+        if digest is not None:
+            self._staged[step.path] = lasting(staged), digest
         if step.expected is None or before is None:
             arrive(site, step)
             return
@@ -125,7 +130,7 @@ class Applier:
         digest = site.lens.digest(step.path, before) if expected.kind == Kind.FILE else None
         if (
             digest is not None
-            and unchanged(before, there)
+            and lasting(before) == lasting(there)
             and expected.matches(site.lens.file(before, digest))
         ):
             site.lens.remember(step.temp, there, digest, time.time_ns())
@@ -144,8 +149,9 @@ class Applier:
         if step.wanted.kind == Kind.DIRECTORY:
             for below in (b"", *(m.path[len(step.path) :] for m in step.members if _is_directory(m.wanted))):
                 lens.moved(step.temp + below, step.path + below)
-        (staged, digest), there = self._staged[step.path], self._site.look(step.path)
-        if digest is not None and there is not None and unchanged(staged, there):
+        staged, digest = self._staged.get(step.path, _UNKNOWN)
+        there = self._site.look(step.path) if staged else None
+        if there is not None and lasting(there) == staged:
             lens.remember(step.path, there, digest, time.time_ns())
 
 

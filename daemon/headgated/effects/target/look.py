@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from headgated.core.paths import join
 from headgated.core.tree import Entry, Kind, Node, own
@@ -30,6 +31,11 @@ _DIGEST_BYTES = 32
 _SHOWN_BYTES = 16
 _ATTEMPTS = 5
 _NOTHING: Mapping[bytes, bytes] = {}
+
+lasting: Callable[[os.stat_result], tuple[int, ...]] = attrgetter(
+    "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ino"
+)
+"""Returns what of a file's stat a rename leaves as it is, which changes nothing but the ctime."""
 
 
 Mac = Callable[[bytes], bytes]
@@ -233,7 +239,7 @@ class Lens:
     def renew(self, path: bytes, before: os.stat_result, after: os.stat_result) -> None:
         """Note that only the number of names of the file at `path` has changed, by our own doing."""
         digest = self.digest(path, before)
-        if digest is not None and unchanged(before, after):
+        if digest is not None and lasting(before) == lasting(after):
             self.remember(path, after, digest, time.time_ns())
 
     def _read(self, directory: int, name: bytes, path: bytes) -> tuple[os.stat_result, bytes]:
@@ -254,18 +260,6 @@ class Lens:
         finally:
             os.close(fd)
         raise moved(path)
-
-
-def unchanged(one: os.stat_result, other: os.stat_result) -> bool:
-    """Tell whether it is the same file as before a rename, which changes nothing but the ctime."""
-    return (
-        one.st_ino == other.st_ino
-        and one.st_size == other.st_size
-        and one.st_mtime_ns == other.st_mtime_ns
-        and one.st_uid == other.st_uid
-        and one.st_gid == other.st_gid
-        and stat.S_IMODE(one.st_mode) == stat.S_IMODE(other.st_mode)
-    )
 
 
 def open_file(directory: int, name: bytes) -> int:
