@@ -12,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cached_property
 from operator import itemgetter
 from weakref import ref
 
@@ -28,6 +27,8 @@ _TEMPLATE, _SEALED, _PART = 0x80, 0x40, 0x20
 _SEAL_BYTES = 32
 _FEW = 32
 """With more children changed than this, a canonical form is made anew, and what changed is not remembered."""
+_SOON_ENCODED = 8
+"""Of no more children than this a canonical form is not kept: it is soon made again, and most directories are small."""
 
 
 class Kind(IntEnum):
@@ -82,56 +83,83 @@ class Entry:
         return self.matches(live) or (not_ours and live is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Directory:
     """A directory with all that is below it.
 
     `children` is never changed after construction; its order does not matter. Many of them are held in parts.
+    What is worked out of it is kept beside it.
     """
 
     entry: Entry
     children: Mapping[bytes, Entry | Directory]
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    _digest: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    _files: int | None = field(default=None, init=False, repr=False, compare=False)
+    _origin: tuple[ref[Directory], tuple[bytes, ...]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    """The directory that this one succeeds, and the names that changed."""
+    _seed: tuple[bytes, Mapping[bytes, Entry | Directory | None]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    """That one's canonical form, and what these names were there; until this one's is made."""
 
     def __post_init__(self) -> None:
         if len(self.children) > WHOLE:
-            object.__setattr__(self, "children", _divided(self.children))
+            _set(self, "children", _divided(self.children))
 
-    @cached_property
+    @property
     def encoded(self) -> bytes:
         """The directory's canonical form: its own attributes and one line for each child, ordered by name; or one for each part."""
-        seed = self.__dict__.pop("_seed", None)
+        if self._encoded is not None:
+            return self._encoded
+        seed = self._seed
         spliced = _spliced(seed[0], seed[1], self.children) if seed is not None else None
-        if spliced is not None:
-            return spliced
-        lines = [encode(b"", self.entry, _NO_DIGEST)]
-        if type(self.children) is Divided:
-            parts, prefix = self.children.parts, self.children.prefix
-            lines += [_encode_part(prefix + bytes((at,)), parts[at].digest) for at in sorted(parts)]
-        else:
-            lines += [_line(name, self.children[name]) for name in sorted(self.children)]
-        return b"".join(lines)
+        encoded = _encoded(self) if spliced is None else spliced
+        if len(self.children) > _SOON_ENCODED:
+            _set(self, "_encoded", encoded)
+            _set(self, "_seed", None)
+        return encoded
 
-    @cached_property
+    @property
     def below(self) -> Collection[Directory]:
         """The directories that the canonical form names: the parts of this one, or those in it."""
         if type(self.children) is Divided:
             return self.children.parts.values()
-        return tuple(child for child in self.children.values() if isinstance(child, Directory))
+        return [child for child in self.children.values() if isinstance(child, Directory)]
 
-    @cached_property
+    @property
     def digest(self) -> bytes:
         """SHA-256 of `encoded` (32 bytes): the name of this tree."""
-        for below in _lacking(self, "digest"):
-            _ = below.digest
-        return hashlib.sha256(self.encoded).digest()
+        digest = self._digest
+        if digest is None:
+            for lacking in _lacking(self, "_digest"):
+                _ = lacking.digest
+            digest = hashlib.sha256(self.encoded).digest()
+            self.take_digest(digest)
+        return digest
 
-    @cached_property
+    def take_digest(self, digest: bytes) -> None:
+        """Take the digest from whoever has worked it out already."""
+        _set(self, "_digest", digest)
+
+    @property
     def files(self) -> int:
         """How many files and symlinks are at or below this directory."""
-        for below in _lacking(self, "files"):
-            _ = below.files
-        here = 0 if type(self.children) is Divided else len(self.children) - len(self.below)
-        return here + sum(below.files for below in self.below)
+        files = self._files
+        if files is None:
+            for lacking in _lacking(self, "_files"):
+                _ = lacking.files
+            below = self.below
+            here = 0 if type(self.children) is Divided else len(self.children) - len(below)
+            files = here + sum(each.files for each in below)
+            _set(self, "_files", files)
+        return files
+
+
+_set = object.__setattr__
+"""For what a directory works out of itself: to everybody else it is frozen."""
 
 
 def succeeding(old: Directory, entry: Entry, changes: Mapping[bytes, Node | None]) -> Directory:
@@ -149,11 +177,11 @@ def _succeeding(
     old: Directory, entry: Entry, changes: Mapping[bytes, Node | None], prefix: bytes
 ) -> Directory:
     new = Directory(entry, _amended(old.children, changes, prefix))
-    if len(changes) <= _FEW:
-        new.__dict__["_origin"] = ref(old), tuple(changes)
-        encoded = old.__dict__.get("encoded")
+    if old.children and len(changes) <= _FEW:
+        _set(new, "_origin", (ref(old), tuple(changes)))
+        encoded = old._encoded  # noqa: SLF001 - of the same kind
         if encoded is not None and entry == old.entry and _in_one_piece(old, new):
-            new.__dict__["_seed"] = encoded, {name: old.children.get(name) for name in changes}
+            _set(new, "_seed", (encoded, {name: old.children.get(name) for name in changes}))
     return new
 
 
@@ -205,6 +233,16 @@ def parts_with(directory: Directory, names: Iterable[bytes]) -> Iterator[Directo
                 yield from parts_with(parts[at], those)
 
 
+def _encoded(directory: Directory) -> bytes:
+    lines, children = [encode(b"", directory.entry, _NO_DIGEST)], directory.children
+    if type(children) is Divided:
+        parts, prefix = children.parts, children.prefix
+        lines += [_encode_part(prefix + bytes((at,)), parts[at].digest) for at in sorted(parts)]
+    else:
+        lines += [_line(name, children[name]) for name in sorted(children)]
+    return b"".join(lines)
+
+
 def _line(name: bytes, child: Node) -> bytes:
     if isinstance(child, Directory):
         return encode(name, child.entry, child.digest)
@@ -236,10 +274,10 @@ def _spliced(
 
 
 def _lacking(tree: Directory, computed: str) -> list[Directory]:
-    """Return every directory below `tree`, and every part, that has not computed a property yet, the deepest first."""
+    """Return every directory below `tree`, and every part, that has not worked something out yet, the deepest first."""
     found = [tree]
     for directory in found:
-        found += [below for below in directory.below if computed not in below.__dict__]
+        found += [below for below in directory.below if getattr(below, computed) is None]
     return found[:0:-1]
 
 
@@ -418,6 +456,7 @@ class _Spot:
 
     def close(self) -> None:
         """Put what became of the spots below into what is here."""
+        self.above = None  # Of no more use; a cycle would stay until the collector comes.
         if self.changes is None or not isinstance(self.node, Directory):
             return
         self.changes.update((name, spot.node) for name, spot in self.below.items() if spot.node is not None)
@@ -483,7 +522,7 @@ def changed_names(old: Directory, new: Directory) -> list[bytes]:
     Parts that are the same are skipped; where `new` succeeds `old` that is remembered, and costs what changed and not what there is.
     """
     before, after = old.children, new.children
-    origin = new.__dict__.get("_origin")
+    origin = new._origin  # noqa: SLF001 - for here alone
     if origin is not None and origin[0]() is old:
         return [name for name in origin[1] if before.get(name) is not after.get(name)]
     if type(before) is Divided and type(after) is Divided:

@@ -32,7 +32,7 @@ OURS = Entry(Kind.DIRECTORY, 0o750, uid=7)
 LARGE = 5 * WAYS * WHOLE
 """Children of a directory with parts that are divided again."""
 
-SIZES = st.sampled_from([0, 1, WHOLE - 2, WHOLE, WHOLE + 1, 2 * WHOLE, WAYS * WHOLE + WHOLE])
+SIZES = st.sampled_from([0, 1, 7, 10, WHOLE - 2, WHOLE, WHOLE + 1, 2 * WHOLE, WAYS * WHOLE + WHOLE])
 NODES = st.sampled_from([FILE, OTHER, BELOW, Entry(Kind.SYMLINK, target=b"x"), None])
 CHANGES = st.dictionaries(st.integers(0, 2 * WHOLE).map(b"%d".__mod__), NODES, max_size=40)
 SOME = settings(max_examples=40, deadline=None)

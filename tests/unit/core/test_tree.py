@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import struct
 import sys
+import tracemalloc
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -20,6 +22,7 @@ from headgated.core.tree import (
     decode_all,
     diff,
     edit,
+    encode,
     lookup,
     own,
     walk,
@@ -54,6 +57,9 @@ MANY = settings(max_examples=100, deadline=None)
 FILE = Entry(Kind.FILE, 0o644, hashlib.sha256(b"one").digest(), 3)
 OTHER = Entry(Kind.FILE, 0o600, hashlib.sha256(b"two").digest(), 3)
 DIRECTORY = Entry(Kind.DIRECTORY, 0o755)
+MANY_DIRECTORIES = {b"%d/file" % number: FILE for number in range(1000)}
+MOST_FOR_A_DIRECTORY = 700
+"""Bytes for one with a file in it, all that is kept of it included; those of the file's entry are not counted."""
 
 
 def plain(tree: Directory) -> dict[bytes, Entry]:
@@ -267,6 +273,36 @@ def test_tree_as_deep_as_a_path_can_be_long_needs_no_deeper_stack() -> None:
     assert edit(old, {deep: OTHER, b"e": FILE}).digest == new.digest
     assert [path for path, _, _ in diff(old, EMPTY)][-1] == deep
     assert not edit(old, {b"d": None}).children
+
+
+def test_line_that_stands_in_a_symlink_too_is_exchanged_in_its_own_place() -> None:
+    line = encode(b"file", FILE, FILE.digest)
+    around = {b"%d" % number: FILE for number in range(20)} | {b"link": Entry(Kind.SYMLINK, target=line)}
+    old = build({**around, b"file": FILE})
+    assert old.digest
+    assert edit(old, {b"file": OTHER}).digest == build({**around, b"file": OTHER}).digest
+
+
+def test_small_directories_take_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        tree = build(MANY_DIRECTORIES)
+        assert (len(tree.digest), tree.files) == (32, 1000)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1000 * MOST_FOR_A_DIRECTORY
+
+
+def test_edit_leaves_nothing_to_the_collector_of_cycles() -> None:
+    tree = build(MANY_DIRECTORIES)
+    gc.collect()
+    gc.disable()
+    try:
+        assert edit(tree, dict.fromkeys(MANY_DIRECTORIES, OTHER)).digest != tree.digest
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @given(

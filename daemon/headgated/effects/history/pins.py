@@ -80,4 +80,6 @@ class Pins:
         if not self._under_way and self._fresh_trees is None:
             for pinned in (self._contents, self._older_contents, self._trees, self._older_trees):
                 pinned -= self._unneeded  # noqa: PLW2901 - in place
+                if not pinned:
+                    pinned.clear()  # An empty set may keep the room of what was in it.
             self._unneeded = set()

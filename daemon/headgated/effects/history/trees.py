@@ -63,7 +63,8 @@ class Trees:
                 new.append(node)
                 waiting += _differing(node, twin)
         for node in reversed(new):  # what is below comes first: a stored node is a whole tree
-            self._contents.put(node.digest, len(node.encoded), (node.encoded,))
+            encoded = node.encoded
+            self._contents.put(node.digest, len(encoded), (encoded,))
             self._held[node.digest] = node
         self._hold(tree.digest)
         return pinned
@@ -190,7 +191,7 @@ def _assemble(digest: bytes, lines: list[_Line], ready: dict[bytes, Directory]) 
             is_todays &= ready[sub].digest == sub
     tree = Directory(own or EMPTY.entry, Divided(below[0][0][:-1], parts) if parts else children)
     if is_todays and (type(tree.children) is Divided) == bool(parts):
-        tree.__dict__["digest"] = digest  # just verified: not to be worked out again
+        tree.take_digest(digest)  # just verified
     return tree
 
 
