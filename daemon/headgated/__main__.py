@@ -32,9 +32,9 @@ from headgated.effects.config_file import read_config
 from headgated.effects.logs import complain, start_log
 from headgated.effects.memory import use_one_heap
 from headgated.effects.systemd import notify
-from headgated.install import VERB, install_units
 
 CONFIG = Path("/etc/headgate/headgated.toml")
+INSTALL = "install-units"
 LEVELS = ("debug", "info", "warning", "error")
 FAILED = 1
 USAGE = 2
@@ -44,7 +44,9 @@ LOCKED = 4
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon in the foreground; returns its exit code (0 stopped, 1 failed, 2 usage, 4 refused)."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == [VERB]:
+    if given[:1] == [INSTALL]:
+        from headgated.install import install_units  # noqa: PLC0415 - a daemon has no use for it
+
         try:
             return install_units(given[1:])
         except HeadgateError as error:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from headgated.effects.units import Programs, install, system_files, user_files, vendor_files
 
-VERB = "install-units"
 _NEXT = {
     "system": """\
 systemd-sysusers && systemd-tmpfiles --create && sysctl --quiet --system
@@ -51,7 +50,7 @@ def _programs(directory: Path | None) -> Programs:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"headgated {VERB}",
+        prog="headgated install-units",
         description="Writes systemd's units for an installation by pip or pipx, with its paths filled in. Starts nothing.",
         epilog="The Debian package brings its units itself. More: docs/operations.md.",
     )

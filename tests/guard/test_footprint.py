@@ -18,7 +18,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
 DIRECTORIES = 1_000
 MOST_FOR_A_DIRECTORY = 14 * 1024
 """Bytes for one that is watched as source and as target, with one file in it, history and all."""
-NOT_NEEDED = ("email", "http.client", "importlib.metadata", "jsonschema", "ssl", "tarfile", "xml", "yaml")
+NOT_NEEDED = (
+    *("email", "http.client", "importlib.metadata", "importlib.resources", "jsonschema", "ssl", "tarfile"),
+    *("xml", "yaml"),
+)
 """Megabytes of modules that only some deployments or options need."""
 
 
