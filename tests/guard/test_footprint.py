@@ -16,7 +16,7 @@ from tests.e2e.harness import SYNCED, Daemon, eventually, state_of
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
 
 DIRECTORIES = 1_000
-MOST_FOR_A_DIRECTORY = 14 * 1024
+MOST_FOR_A_DIRECTORY = 10 * 1024
 """Bytes for one that is watched as source and as target, with one file in it, history and all."""
 NOT_NEEDED = (
     *("email", "http.client", "importlib.metadata", "importlib.resources", "jsonschema", "ssl", "tarfile"),
