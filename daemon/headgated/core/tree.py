@@ -112,14 +112,17 @@ class Directory:
     @property
     def encoded(self) -> bytes:
         """The directory's canonical form: its own attributes and one line for each child, ordered by name; or one for each part."""
-        if self._encoded is not None:
-            return self._encoded
+        encoded = self._encoded
+        if encoded is not None:
+            return encoded
         seed = self._seed
-        spliced = _spliced(seed[0], seed[1], self.children) if seed is not None else None
-        encoded = _encoded(self) if spliced is None else spliced
+        if seed is not None:
+            encoded = _spliced(*seed, self.children)
+            _set(self, "_seed", None)
+        if encoded is None:
+            encoded = _encoded(self)
         if len(self.children) > _SOON_ENCODED:
             _set(self, "_encoded", encoded)
-            _set(self, "_seed", None)
         return encoded
 
     @property
