@@ -96,6 +96,7 @@ class Directory:
     _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
     _digest: bytes | None = field(default=None, init=False, repr=False, compare=False)
     _files: int | None = field(default=None, init=False, repr=False, compare=False)
+    _below: Collection[Directory] | None = field(default=None, init=False, repr=False, compare=False)
     _origin: tuple[ref[Directory], tuple[bytes, ...]] | None = field(
         default=None, init=False, repr=False, compare=False
     )
@@ -128,9 +129,15 @@ class Directory:
     @property
     def below(self) -> Collection[Directory]:
         """The directories that the canonical form names: the parts of this one, or those in it."""
-        if type(self.children) is Divided:
-            return self.children.parts.values()
-        return [child for child in self.children.values() if isinstance(child, Directory)]
+        below = self._below
+        if below is None:
+            children = self.children
+            if type(children) is Divided:
+                below = children.parts.values()
+            else:
+                below = tuple(child for child in children.values() if isinstance(child, Directory))
+            _set(self, "_below", below)
+        return below
 
     @property
     def digest(self) -> bytes:
