@@ -155,7 +155,7 @@ def test_name_that_is_taken_is_told_with_what_is_wrong_besides(run: Run, daemon:
     )
     assert ran.err.splitlines() == [
         "headgate: cannot create environment canal: there is one of that name; besides:",
-        "  environment.variables.9: must be a name",
+        "  variables.9: must be a name",
     ]
 
 
@@ -176,7 +176,7 @@ def test_state_is_told_in_words(run: Run, canal: Any) -> None:
 
 def test_all_faults_of_the_daemon_are_told(run: Run) -> None:
     ran = run("env", "create", "CANAL", "--type", "testing", "--target", "/t", "--source", "/s", code=2)
-    assert ran.err == "headgate: cannot create environment CANAL: environment.name: must be lower-case\n"
+    assert ran.err == "headgate: cannot create environment CANAL: name: must be lower-case\n"
 
 
 def test_name_that_is_taken_is_refused(run: Run, canal: Any) -> None:
