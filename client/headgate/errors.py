@@ -18,6 +18,13 @@ class Fault:
     field: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+    def plain(self) -> Fault:
+        """Return it with its field named as arguments and settings are, not as the request has it."""
+        return Fault(self.field.removeprefix("environment."), self.message)
+
 
 class HeadgateError(Exception):
     """Base of every error that the client raises on purpose.
@@ -65,10 +72,15 @@ class InvalidRequestError(HeadgateError):
         self, what: str, faults: Iterable[Fault] = (), *, message: str = "", reason: str = "", hint: str = ""
     ) -> None:
         self.what, every = what, tuple(faults)
-        why = "; ".join(
-            f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in every
+        super().__init__(
+            message or f"cannot {what}: {'; '.join(map(str, every))}", reason=reason, hint=hint, faults=every
         )
-        super().__init__(message or f"cannot {what}: {why}", reason=reason, hint=hint, faults=every)
+
+
+def refuse(what: str, faults: Iterable[Fault]) -> None:
+    """Raise InvalidRequestError ("cannot `what`: ...") where there are faults."""
+    if found := list(faults):
+        raise InvalidRequestError(what, found)
 
 
 @contextmanager
@@ -103,10 +115,9 @@ def _besides(error: HeadgateError, faults: Iterable[Fault]) -> Iterator[Fault]:
     if isinstance(error, NotFoundError | RefusedError):
         cannot, _, why = error.message.partition(": ")
         yield Fault("", why if cannot.startswith("cannot ") and why else error.message)
-    for fault in error.faults:
-        field = fault.field.removeprefix("environment.")
-        if field not in known:
-            yield Fault(field, fault.message)
+    for fault in map(Fault.plain, error.faults):
+        if fault.field not in known:
+            yield fault
 
 
 class NotFoundError(HeadgateError):

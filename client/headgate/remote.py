@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.address import Address
-from headgate.errors import Fault, HeadgateError, InvalidRequestError, UnreachableError
+from headgate.errors import Fault, HeadgateError, UnreachableError, refuse
 
 SCHEME = "tls:"
 CERTIFICATE, KEY, AUTHORITY = "HEADGATE_TLS_CERTIFICATE", "HEADGATE_TLS_KEY", "HEADGATE_TLS_AUTHORITY"
@@ -88,8 +88,7 @@ def remote(given: str, field: str, files: TlsFiles | None, environ: Mapping[str,
         missing = [name for name in (CERTIFICATE, KEY, AUTHORITY) if not environ.get(name)]
         faults += [Fault(name, "is not set, but an address on the network takes it") for name in missing]
         files = TlsFiles(*(environ.get(name, "") for name in (CERTIFICATE, KEY, AUTHORITY)))
-    if faults:
-        raise InvalidRequestError("use this address", faults)
+    refuse("use this address", faults)
     return RemoteAddress(place, files=files)
 
 

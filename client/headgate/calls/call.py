@@ -9,7 +9,7 @@ from typing import Generic, TypedDict, TypeVar
 
 from google.protobuf.message import Message
 
-from headgate.errors import Fault, InvalidRequestError
+from headgate.errors import Fault, refuse
 
 Answer = TypeVar("Answer", bound=Message)
 Value = TypeVar("Value")
@@ -79,6 +79,5 @@ def sized(size: int, what: str) -> int:
     """
     faults = list[Fault]()
     whole("page_size", size, faults, LARGEST_NUMBER)
-    if faults:
-        raise InvalidRequestError(what, faults)
+    refuse(what, faults)
     return size

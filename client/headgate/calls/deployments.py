@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from headgate.calls.call import LARGEST_NUMBER, Asked, Call, Stream, new_request_id, whole
-from headgate.errors import Fault, InvalidRequestError
+from headgate.errors import Fault, refuse
 from headgate.v1 import deployment_pb2 as pb
 from headgate.words import numbers
 
@@ -61,7 +61,7 @@ def deploy(
         confirm_within=_duration(order.get("confirm_within"), faults),
         **_said(order, faults),
     )
-    _refuse(what, faults)
+    refuse(what, faults)
     return Call(f"{_SERVICE}Deploy", request, pb.DeployResponse, lambda answer: answer.deployment, what)
 
 
@@ -73,7 +73,7 @@ def plan(
     request = pb.PlanDeploymentRequest(
         environment=environment, config_files=_files(config_files, faults), no_diff=not diff
     )
-    _refuse(what, faults)
+    refuse(what, faults)
     return Call(
         f"{_SERVICE}PlanDeployment",
         request,
@@ -92,7 +92,7 @@ def rollback(deployment_id: str, order: RollbackOrder) -> Call[pb.RollbackRespon
         include_later=order.get("include_later", False),
         **_said(order, faults),
     )
-    _refuse(what, faults)
+    refuse(what, faults)
     return Call(f"{_SERVICE}Rollback", request, pb.RollbackResponse, lambda answer: answer.deployment, what)
 
 
@@ -100,7 +100,7 @@ def restore(deployment_id: str, order: Order) -> Call[pb.RestoreResponse, pb.Con
     """Restore."""
     what, faults = f"restore {deployment_id}", list[Fault]()
     request = pb.RestoreRequest(deployment_id=deployment_id, **_said(order, faults))
-    _refuse(what, faults)
+    refuse(what, faults)
     return Call(f"{_SERVICE}Restore", request, pb.RestoreResponse, lambda answer: answer.deployment, what)
 
 
@@ -112,7 +112,7 @@ def adopt(
     request = pb.AdoptDriftRequest(
         environment=environment, paths=_files(paths, faults, "paths"), **_said(order, faults)
     )
-    _refuse(what, faults)
+    refuse(what, faults)
     return Call(
         f"{_SERVICE}AdoptDrift", request, pb.AdoptDriftResponse, lambda answer: answer.deployment, what
     )
@@ -141,7 +141,7 @@ def page(
         if each not in known
     ]
     number = whole("page_size", size, faults, LARGEST_NUMBER)
-    _refuse("list deployments", faults)
+    refuse("list deployments", faults)
     request = pb.ListDeploymentsRequest(environment=environment, page_size=number or 0, page_token=token)
     request.statuses.extend(pb.DeploymentStatus.Value(f"DEPLOYMENT_STATUS_{each.upper()}") for each in wanted)
     return Call(
@@ -230,8 +230,3 @@ def _duration(seconds: float | None, faults: list[Fault]) -> Duration | None:
     except (OverflowError, ValueError):
         faults.append(Fault("confirm_within", f"must be a number of seconds (got {seconds})"))
     return duration
-
-
-def _refuse(what: str, faults: list[Fault]) -> None:
-    if faults:
-        raise InvalidRequestError(what, faults)

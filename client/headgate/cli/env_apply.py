@@ -145,14 +145,14 @@ def _checked(client: Client, what: str, written: list[Written], faults: list[Fau
             step.check(client)
             steps.append(step)
         except (InvalidRequestError, RefusedError, ConflictError) as error:
-            found = [(fault.field.removeprefix("environment."), fault.message) for fault in error.faults]
+            found = [fault.plain() for fault in error.faults]
             if not isinstance(error, InvalidRequestError) or not found:
-                found = [("", error.message), *found]
+                found = [Fault("", error.message), *found]
                 refused += not isinstance(error, InvalidRequestError)
-            told = [Fault(each.at(field), why) for field, why in found]
+            told = [Fault(each.at(fault.field), fault.message) for fault in found]
             faults += [fault for fault in told if fault.field not in known]
     if faults and refused == len(faults):
-        lines = "\n".join(f"  {fault.field}: {fault.message}" for fault in faults)
+        lines = "\n".join(f"  {fault}" for fault in faults)
         raise RefusedError(f"cannot {what}: nothing was changed\n{lines}")
     if faults:
         raise InvalidRequestError(what, faults, hint="nothing was changed; put it right and apply it again")

@@ -9,7 +9,6 @@ import click
 from headgate.cli.terminal import Paint, is_terminal
 from headgate.errors import (
     ConflictError,
-    Fault,
     ForbiddenError,
     HeadgateError,
     InvalidRequestError,
@@ -93,7 +92,7 @@ def say(error: HeadgateError, rest: str = "") -> None:
         lines = []
     if len(error.paths) > listed:
         lines.append(f"  and {len(error.paths) - listed} more: {rest or 'a file shows them all (2> FILE)'}")
-    told = [_named(fault) for fault in error.faults]
+    told = [str(fault.plain()) for fault in error.faults]
     if len(told) > 1 or (told and not isinstance(error, InvalidRequestError) and told[0] not in message):
         message = _heading(error, told[0])
         lines += [f"  {fault}" for fault in told]
@@ -104,12 +103,6 @@ def say(error: HeadgateError, rest: str = "") -> None:
             f"  and {error.omitted} more, for which an answer has no room: mend these, then ask again"
         )
     _print(message, lines, error.hint)
-
-
-def _named(fault: Fault) -> str:
-    """Return a fault with its field's name as a person knows it, not as the request has it."""
-    field = fault.field.removeprefix("environment.")
-    return f"{field}: {fault.message}" if field else fault.message
 
 
 def _heading(error: HeadgateError, first: str) -> str:

@@ -36,9 +36,8 @@ def watch(session: Session, name: str) -> None:
     changes, tidings = Changes(), _Tidings()
     with session.client() as client:
         if name:
-            client.get_environment(
-                name
-            )  # one that is not there is told before anything is said to be watched
+            # One that is not there is told before anything is said to be watched.
+            client.get_environment(name)
         for event in client.watch_deployments(name, on_lost=tidings.lost):
             tidings.back()
             if changes.is_new(event):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from headgate.errors import Fault, InvalidRequestError
+from headgate.errors import Fault, refuse
 from headgate.v1 import environment_pb2 as ep
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -14,13 +14,6 @@ _SECRET = re.compile(r"credential:[\w.@-]+|file:/.+|env:[A-Za-z_]\w*|command:.+"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 _LARGEST_PAGE, _LONGEST_ID = 1000, 128
 _AFTER = "after:"
-
-
-def refuse(what: str, faults: Iterable[Fault]) -> None:
-    """Raise InvalidRequestError where there are faults."""
-    found = list(faults)
-    if found:
-        raise InvalidRequestError(what, found)
 
 
 def named(field: str, name: str) -> list[Fault]:

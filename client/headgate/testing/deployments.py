@@ -15,6 +15,7 @@ from headgate.errors import (
     InvalidRequestError,
     NotFoundError,
     RefusedError,
+    refuse,
 )
 from headgate.testing import checks
 from headgate.testing.environments import Environments, Place
@@ -57,7 +58,7 @@ class Deployments:
 
     def find(self, deployment_id: str) -> dp.ConfigDeployment:
         """Return one."""
-        checks.refuse("find the deployment", checks.identified("deployment_id", deployment_id))
+        refuse("find the deployment", checks.identified("deployment_id", deployment_id))
         if deployment_id not in self.records:
             raise NotFoundError(
                 f"there is no deployment {deployment_id}",
@@ -72,7 +73,7 @@ class Deployments:
 
     def accept(self, order: Order) -> str:
         """Check what can be checked now, and make a record in PENDING."""
-        checks.refuse("deploy", checks.repeatable(order.request_id))
+        refuse("deploy", checks.repeatable(order.request_id))
         if isinstance(order, dp.RollbackRequest | dp.RestoreRequest):
             target = self.find(order.deployment_id)
             place = self._environments.find(target.environment)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 
-from headgate.errors import ConflictError, Fault, InvalidRequestError, NotFoundError, RefusedError
+from headgate.errors import ConflictError, Fault, InvalidRequestError, NotFoundError, RefusedError, refuse
 from headgate.testing import checks
 from headgate.testing.feed import Feed
 from headgate.testing.trees import Edits, Tree, drifted, rendered
@@ -38,7 +38,7 @@ class Environments:
 
     def find(self, name: str) -> Place:
         """Return one."""
-        checks.refuse("find the environment", checks.named("name", name))
+        refuse("find the environment", checks.named("name", name))
         if name not in self.places:
             raise NotFoundError(
                 f"there is no environment {name}",
@@ -61,7 +61,7 @@ class Environments:
                     faults=misplaced,
                 )
             faults.append(Fault("environment.name", "is taken: there is an environment of that name"))
-        checks.refuse(what, [*faults, *misplaced])
+        refuse(what, [*faults, *misplaced])
         if not request.validate_only:
             self.places[wanted.name] = place = Place(self.complete(wanted))
             place.message.created_at.GetCurrentTime()
@@ -102,7 +102,7 @@ class Environments:
             faults.append(Fault("environment.name", "there is no such environment"))
         if not faults:
             self._expect(self.find(name).message, request, what)
-        checks.refuse(what, [*faults, *checks.placed(changed, self._messages())])
+        refuse(what, [*faults, *checks.placed(changed, self._messages())])
         if not request.validate_only and changed != old:
             changed.generation += 1
             changed.updated_at.GetCurrentTime()

@@ -16,10 +16,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 LONGEST_SETTLE = 3600
 """Seconds."""
 LARGEST_MODE = 0o777
-_LONGEST_PATH, _LONGEST_FILE_NAME = (
-    4095,
-    255,
-)  # bytes: PATH_MAX without its NUL, and NAME_MAX of Linux's file systems
+_LONGEST_PATH = 4095
+"""Bytes: PATH_MAX without its NUL."""
+_LONGEST_FILE_NAME = 255
+"""Bytes: NAME_MAX of Linux's file systems."""
 _MODE = re.compile(r"source|keep|0?[0-7]{3}")
 _OWNER = re.compile(r"keep|source|[A-Za-z0-9_.][A-Za-z0-9_.-]*:[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 

@@ -22,6 +22,7 @@ from headgated.core.errors import DeploymentFailedError
 from headgated.core.paths import parent
 from headgated.core.steps import Step
 from headgated.effects.target import Target
+from headgated.effects.target.syncs import MUCH
 
 PLACES = [b"a", b"b", b"c"]
 
@@ -323,6 +324,23 @@ def test_many_files_are_synced_together(swift: Path) -> None:
     assert (acts.log.count("sync"), acts.log.count("sync_file_system")) == (0, 2)
     target.finish(plan)
     assert look(root) == MANY
+
+
+def test_very_many_directories_are_synced_once(swift: Path) -> None:
+    """Nothing changes any more by then: there is nothing to begin early with."""
+    directories: World = {b"%03d" % number: D() for number in range(MUCH + 50)}
+    before: World = {**directories, **{name + b"/f": F(b"old") for name in directories}}
+    after: World = {**directories, **{name + b"/f": F(b"new") for name in directories}}
+    root, acts = swift / "t", Faulty()
+    build(root, before)
+    target = Target(str(root), acts=acts)
+    plan = planned(target, before, after)
+    target.stage(plan, reader(after))
+    target.on_disk()
+    del acts.log[:]
+    target.apply(plan)
+    assert acts.log.count("sync_file_system") == 1
+    assert look(root)[b"000/f"] == F(b"new")
 
 
 @pytest.mark.parametrize("when", ["stage", "apply"])

@@ -34,6 +34,7 @@ from headgated.effects.scan.refusal import refused_directory, refused_leaf, unre
 from headgated.effects.signature import look, signature, signatures
 
 _ENCODING = sys.getfilesystemencoding()
+"""As `os.fsencode` has it, which asks for each name of what type it is."""
 
 
 class ScanEndedError(DeploymentFailedError):

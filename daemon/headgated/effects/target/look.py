@@ -113,10 +113,12 @@ class Lens:
             now = signatures(directory, names)
         except OSError:
             return list(names)
-        shown = hashlib.blake2b(b"".join(now), digest_size=_SHOWN_BYTES).digest()
-        agreed = self._agreed.get(at)
-        if agreed is not None and agreed[0] is expected and agreed[1] == shown:
-            return []
+        whole, shown = len(names) == len(expected), b""
+        if whole:
+            shown = hashlib.blake2b(b"".join(now), digest_size=_SHOWN_BYTES).digest()
+            agreed = self._agreed.get(at)
+            if agreed is not None and agreed[0] is expected and agreed[1] == shown:
+                return []
         doubtful, known = [], self._known.get(at, _NOTHING).get
         for name, one in zip(names, now, strict=True):
             entry, kept = expected[name], known(name)
@@ -127,11 +129,7 @@ class Lens:
                 or not _has_bits(entry, *bits_in(one))
             ):
                 doubtful.append(name)
-        if (
-            not doubtful
-            and len(names) == len(expected)
-            and not any(own(expected[name]).seal for name in names)
-        ):
+        if whole and not doubtful and not any(own(expected[name]).seal for name in names):
             self._agreed[at] = expected, shown
         return doubtful
 

@@ -38,12 +38,13 @@ class Syncs:
         """
         self._acts = site.acts
         self._file_systems: dict[int, int] = {}
-        self._alone, self._unsynced = count == 1, 0
+        self._alone, self._added = count == 1, 0
         self._under_way: list[tuple[bytes, Future[None]]] = []
         try:
-            self._together = count > FEW and all(
+            self.together = count > FEW and all(
                 self._note(site.beneath.directory(path)) for path in directories
             )
+            """Whether whole file systems are synced, so that what is there already needs not be added."""
         except BaseException:
             self.close()
             raise
@@ -62,9 +63,9 @@ class Syncs:
         Raises:
             DeploymentFailedError: it did not reach the disk.
         """
-        if self._together:
-            self._unsynced += 1
-            if self._unsynced >= MUCH and all(synced.done() for _, synced in self._under_way):
+        if self.together:
+            self._added += 1
+            if self._added >= MUCH and all(synced.done() for _, synced in self._under_way):
                 self.rest()
             return
         if self._alone:
@@ -73,9 +74,9 @@ class Syncs:
         self._begin(path, fd, self._acts.sync)
 
     def rest(self) -> None:
-        """Begin to sync what was added and is not being synced yet."""
-        if self._unsynced:
-            self._unsynced = 0
+        """Begin to sync what is not being synced yet; of file systems everything that was done until now, added or not."""
+        if self.together and (self._added or not self._under_way):
+            self._added = 0
             for fd in self._file_systems.values():
                 self._begin(b"", fd, self._acts.sync_file_system)
 
@@ -123,8 +124,9 @@ def sync_directories(site: Site, paths: Iterable[bytes]) -> None:
     try:
         syncs = Syncs(site, directories, len(directories))
         try:
-            for path in directories:
-                syncs.add(path, site.beneath.directory(path))
+            if not syncs.together:
+                for path in directories:
+                    syncs.add(path, site.beneath.directory(path))
             syncs.end()
         finally:
             syncs.close()
